@@ -1,0 +1,1 @@
+"""The live monitor: feeds in, scores, causes and alerts out."""

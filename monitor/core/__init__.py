@@ -1,0 +1,1 @@
+"""Pure parts: numpy and the standard library; no await, clock, I/O, log or thread."""

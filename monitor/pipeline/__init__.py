@@ -1,0 +1,1 @@
+"""From mailboxes to scores: batching, the inference thread, one task a stream."""

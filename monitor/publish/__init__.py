@@ -1,0 +1,1 @@
+"""MQTT: the wire schema, the publisher and the embedded broker."""

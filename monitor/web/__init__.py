@@ -1,0 +1,1 @@
+"""The dashboard and the read-only HTTP side."""

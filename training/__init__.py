@@ -1,0 +1,1 @@
+"""Offline work: data, distortions, features, models, the study and the bundled model."""
