@@ -1,0 +1,17 @@
+"""Fixtures shared by every test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """Folder of test media and reference values that are not part of the repository; skips where absent."""
+    if not (SHARED / "reference").is_dir():
+        pytest.skip("needs the reference material beside the checkout, which is not distributed")
+    return SHARED
