@@ -1,0 +1,189 @@
+"""Agreement figures against scipy, plain definitions and known answers."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+stats = pytest.importorskip("scipy.stats", reason="needs the train extra (scipy)")
+
+from training import metrics  # noqa: E402
+
+pytestmark = pytest.mark.train
+
+
+def tied(seed: int, n: int = 60) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    rng = np.random.default_rng(seed)
+    x = rng.integers(0, 12, n).astype(float)
+    return x, np.round(x * 0.5 + rng.normal(0, 2, n))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_correlations_agree_with_scipy_with_ties(seed: int) -> None:
+    x, y = tied(seed, 5 + 7 * seed)
+    assert metrics.srocc(x, y) == pytest.approx(stats.spearmanr(x, y).statistic, abs=1e-12)
+    assert metrics.krocc(x, y) == pytest.approx(stats.kendalltau(x, y).statistic, abs=1e-12)
+    assert metrics.lcc(x, y) == pytest.approx(stats.pearsonr(x, y).statistic, abs=1e-12)
+
+
+def test_krocc_is_tau_b_by_counting_pairs() -> None:
+    x, y = tied(3, 40)
+    dx, dy = np.sign(x[:, None] - x), np.sign(y[:, None] - y)
+    expected = (dx * dy).sum() / math.sqrt((dx != 0).sum() * (dy != 0).sum())
+    assert metrics.krocc(x, y) == pytest.approx(expected, abs=1e-12)
+
+
+def test_rmse_is_in_label_units() -> None:
+    assert metrics.rmse([1.0, 2.0, 3.0], [4.0, 2.0, -1.0]) == pytest.approx(math.sqrt(25 / 3))
+
+
+@pytest.mark.parametrize(
+    "true",
+    [
+        metrics.Logistic4(high=80.0, low=20.0, centre=0.55, width=0.08),
+        metrics.Logistic4(high=15.0, low=95.0, centre=-3.0, width=2.0),
+        metrics.Logistic4(high=1e3, low=-1e3, centre=1e4, width=50.0),
+    ],
+)
+def test_logistic_fit_recovers_known_parameters(true: metrics.Logistic4) -> None:
+    x = true.centre + true.width * np.random.default_rng(1).uniform(-4, 4, 120)
+    fit = metrics.fit_logistic(x, true(x))
+    assert fit is not None
+    span = abs(true.high - true.low)
+    assert fit.high == pytest.approx(true.high, abs=1e-4 * span)
+    assert fit.low == pytest.approx(true.low, abs=1e-4 * span)
+    assert fit.centre == pytest.approx(true.centre, abs=1e-4 * true.width)
+    assert fit.width == pytest.approx(true.width, rel=1e-4)
+
+
+def test_logistic_fit_survives_noise_and_never_loses_to_a_constant() -> None:
+    rng = np.random.default_rng(5)
+    for seed in range(10):
+        x = rng.normal(0.5, 0.1, 63)
+        y = 50 + 10 * rng.normal(size=63) + (seed * 8) * (x - 0.5)
+        fit = metrics.fit_logistic(x, y)
+        assert fit is not None
+        assert metrics.rmse(fit(x), y) <= y.std() * (1 + 1e-9)
+
+
+def test_fitted_figures_undo_a_monotone_curve() -> None:
+    curve = metrics.Logistic4(90.0, 10.0, 0.5, 0.05)
+    x = np.linspace(0.2, 0.8, 50)
+    found = metrics.agreement(x, curve(x))
+    assert found.plcc_fitted == pytest.approx(1.0, abs=1e-6)
+    assert found.rmse_fitted < 1e-3
+    assert found.lcc < 0.98
+    assert found.srocc == pytest.approx(1.0, abs=1e-12)
+    assert found.n == 50
+
+
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [
+        ([], []),
+        ([1.0], [2.0]),
+        ([1.0, 2.0], [2.0, 1.0]),
+        ([1.0, math.nan, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0]),
+        ([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, math.inf, 4.0]),
+    ],
+)
+def test_too_few_or_non_finite_pairs_give_nan_everywhere(x: list[float], y: list[float]) -> None:
+    found = metrics.agreement(x, y)
+    values = (found.srocc, found.krocc, found.lcc, found.rmse, found.plcc_fitted, found.rmse_fitted)
+    assert all(math.isnan(value) for value in values)
+
+
+@pytest.mark.parametrize("constant", [0.0, 7.0, 1e9])
+def test_a_constant_has_no_correlation_but_has_an_error(constant: float) -> None:
+    x, y = np.full(9, constant), np.arange(9.0)
+    for a, b in ((x, y), (y, x)):
+        found = metrics.agreement(a, b)
+        assert math.isnan(found.srocc)
+        assert math.isnan(found.krocc)
+        assert math.isnan(found.lcc)
+        assert math.isnan(found.plcc_fitted)
+        assert math.isfinite(found.rmse)
+
+
+def test_a_constant_with_rounding_noise_is_a_constant() -> None:
+    x = 0.1 * np.arange(1, 10) / np.arange(1, 10)
+    assert np.ptp(x) > 0
+    assert math.isnan(metrics.lcc(x, np.arange(9.0)))
+
+
+def test_three_pairs_have_ranks_but_no_fit() -> None:
+    found = metrics.agreement([1.0, 2.0, 3.0], [2.0, 4.0, 9.0])
+    assert found.srocc == pytest.approx(1.0, abs=1e-12)
+    assert math.isnan(found.plcc_fitted)
+
+
+def test_lengths_must_match() -> None:
+    with pytest.raises(ValueError, match="one length"):
+        metrics.srocc([1.0, 2.0, 3.0], [1.0, 2.0])
+
+
+def test_fitting_leaves_warning_filters_alone() -> None:
+    before = list(warnings.filters)
+    metrics.fit_logistic(np.arange(6.0), np.arange(6.0))
+    assert list(warnings.filters) == before
+
+
+def test_bootstrap_repeats_by_seed_and_holds_the_estimate() -> None:
+    x, y = tied(2, 63)
+    groups = [i // 7 for i in range(63)]
+    first = metrics.bootstrap_interval(x, y, groups, resamples=300, seed=4)
+    assert first == metrics.bootstrap_interval(x, y, groups, resamples=300, seed=4)
+    assert first != metrics.bootstrap_interval(x, y, groups, resamples=300, seed=5)
+    assert first.low < first.estimate < first.high
+    assert first.estimate == metrics.srocc(x, y)
+
+
+def test_bootstrap_by_content_is_wider_when_contents_differ() -> None:
+    rng = np.random.default_rng(8)
+    content = np.repeat(np.arange(9), 7)
+    x = rng.normal(size=63)
+    y = x + np.repeat(rng.normal(0, 2, 9), 7)
+
+    def width(groups: list[int]) -> float:
+        interval = metrics.bootstrap_interval(x, y, groups, metrics.rmse, resamples=400)
+        return interval.high - interval.low
+
+    assert width(list(content)) > 1.3 * width(list(range(63)))
+
+
+def test_bootstrap_of_nothing_is_nan() -> None:
+    found = metrics.bootstrap_interval([], [], [], resamples=10)
+    assert math.isnan(found.low)
+    assert math.isnan(found.estimate)
+    assert found.resamples == 0
+
+
+def test_paired_difference_takes_out_what_both_runs_share() -> None:
+    rng = np.random.default_rng(0)
+    hard = rng.normal(0, 0.06, 10)
+    b = 0.75 + hard
+    a = b + 0.02 + rng.normal(0, 0.005, 10)
+    found = metrics.paired_difference(a, b)
+    expected = stats.ttest_rel(a, b).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+    assert found.low > 0
+    assert found.wins == 10
+
+
+def test_overlapping_training_sets_widen_the_interval() -> None:
+    a, b = np.array([0.8, 0.82, 0.79, 0.81, 0.85]), np.array([0.78, 0.81, 0.8, 0.78, 0.8])
+    plain, widened = metrics.paired_difference(a, b), metrics.paired_difference(a, b, test_to_train=1 / 3)
+    factor = (widened.high - widened.low) / (plain.high - plain.low)
+    assert factor == pytest.approx(math.sqrt((1 / 5 + 1 / 3) * 5))
+
+
+def test_runs_without_a_number_are_left_out_in_pairs() -> None:
+    found = metrics.paired_difference([0.8, math.nan, 0.7], [0.7, 0.7, math.nan])
+    assert found.runs == 1
+    assert found.mean == pytest.approx(0.1)
+    assert math.isnan(found.low)
+    assert metrics.paired_difference([], []).runs == 0
