@@ -1,0 +1,202 @@
+"""The side channel: about twenty numbers a sample that tell what the trunk cannot see or sees too rarely.
+
+It works at the full analysed rate on a small luma picture (motion, stillness, luma and contrast steps, cadence)
+and on native strips (combs, block edges, sharpness). Measured while the first model was made, it carries most of
+what is known about temporal faults. State is three small luma pictures and two counters per stream.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from monitor.types import F32, U8
+
+#: Order of the numbers; part of a bundle's numeric identity.
+SIDE_NAMES = (
+    "log_motion",
+    "still_blocks",
+    "log_motion_p90",
+    "log_luma_step",
+    "luma_step",
+    "log_contrast_step",
+    "log_motion_over_two",
+    "log_motion_ratio",
+    "log_second_difference",
+    "luma_mean",
+    "luma_sd",
+    "comb_log_ratio",
+    "log_comb_share",
+    "blockiness_vertical",
+    "blockiness_horizontal",
+    "log_laplacian",
+    "laplacian_step",
+    "log_laplacian_median",
+    "still_run",
+    "since_still",
+    "still_period_change",
+)
+SIDE_VERSION = 1
+
+_BLOCK = 8
+#: A block counts as still under a quarter of a grey level of mean change: below any encoder's noise on a moving
+#: picture, above the rounding of an exact repeat.
+_STILL_BLOCK = 0.25
+#: A picture is a repeat when nearly all of it is still; not all, since clocks and tickers run over repeats.
+_STILL_SHARE = 0.98
+_RUN_CAP = 50  # samples: two seconds at 25 fps
+_FLOOR = 0.05  # grey levels: keeps logarithms finite and quiet on still pictures
+#: Comb teeth: a line that differs from both neighbours by this much in the same direction...
+_COMB_STEP = 12
+#: ...while the neighbours agree to this much.
+_COMB_SAME = 10
+
+
+@dataclass(slots=True)
+class _Previous:
+    luma: np.ndarray  # (88, 160) int16
+    before: np.ndarray  # (88, 160) int16
+    motion: float
+    mean: float
+    sd: float
+    laplacian: float
+    vector: F32
+
+
+class SideChannel:
+    """Streaming side channel of one stream; pure, O(1) memory.
+
+    Not thread-safe: it belongs to the stream's decode thread.
+    """
+
+    def __init__(self) -> None:
+        self._previous: _Previous | None = None
+        self._still_run = 0
+        self._since_still = _RUN_CAP
+        self._last_period = _RUN_CAP
+        self._period_change = _RUN_CAP
+
+    def push(self, luma: U8, columns: U8, rows: U8, *, step: float = 1.0, held: bool = False) -> F32:
+        """Numbers of the next sample.
+
+        Args:
+            luma: (88, 160) uint8 small luma.
+            columns: (n, H, 8) uint8 native column strips.
+            rows: (n, 8, W) uint8 native row strips.
+            step: Media time from the previous sample's picture to this one's, in samples. 2 where the grid skipped a
+                picture: motion is normalised by it, so that cadence conversion by the grid does not read as judder.
+            held: The grid itself repeats the previous picture (a 24 fps source on a 25 fps grid). The previous
+                numbers stand; a repeat or gap of the source must not be flagged so.
+
+        Returns:
+            (21,) float32 in the order of SIDE_NAMES.
+        """
+        previous = self._previous
+        if held and previous is not None:
+            return previous.vector
+        now = luma.astype(np.int16)
+        mean, sd = float(now.mean()), float(now.std())
+        comb_ratio, comb_share = _combs(columns)
+        vertical, laplacian, laplacian_median = _block_edges_and_sharpness(rows)
+        horizontal = _phase_excess(np.abs(_differences(columns, axis=1)).mean(axis=(0, 2), dtype=np.float64))
+
+        if previous is None:
+            previous = _Previous(now, now, 0.0, mean, sd, laplacian, np.zeros(0, np.float32))
+            first = True
+        else:
+            first = False
+        change = np.abs(now - previous.luma)
+        blocks = _block_means(change)
+        still_share = float((blocks < _STILL_BLOCK).mean())
+        scale = 1.0 / min(max(step, 0.4), 2.5)
+        motion = float(blocks.mean()) * scale
+        over_two = float(np.abs(now - previous.before).mean(dtype=np.float64))
+        second = np.abs(now - 2 * previous.luma + previous.before).mean(dtype=np.float64)
+        self._count_repeats(still=still_share >= _STILL_SHARE and not first)
+
+        vector = np.array(
+            [
+                np.log(motion + _FLOOR),
+                still_share,
+                np.log(float(np.quantile(blocks, 0.9)) * scale + _FLOOR),
+                np.log(abs(mean - previous.mean) + 0.02),
+                min(max(mean - previous.mean, -10.0), 10.0),
+                np.log(abs(sd - previous.sd) + 0.02),
+                np.log((over_two + _FLOOR) / (float(blocks.mean()) + _FLOOR)),
+                np.log((motion + _FLOOR) / (previous.motion + _FLOOR)),
+                np.log(float(second) + _FLOOR),
+                mean / 255.0,
+                sd / 64.0,
+                comb_ratio,
+                np.log(comb_share + 1e-4),
+                vertical,
+                horizontal,
+                np.log(laplacian + _FLOOR),
+                min(max(np.log((laplacian + _FLOOR) / (previous.laplacian + _FLOOR)), -2.0), 2.0),
+                np.log(laplacian_median + _FLOOR),
+                np.log1p(self._still_run),
+                np.log1p(self._since_still),
+                np.log1p(self._period_change),
+            ],
+            dtype=np.float32,
+        )
+        self._previous = _Previous(now, previous.luma, motion, mean, sd, laplacian, vector)
+        return vector
+
+    def _count_repeats(self, *, still: bool) -> None:
+        """Run length of the present stillness, distance to the last repeat, and how regular repeats come.
+
+        Judder repeats every k-th picture (the distance keeps its value); lost pictures come in irregular bursts.
+        """
+        if not still:
+            self._still_run = 0
+            self._since_still = min(self._since_still + 1, _RUN_CAP)
+            return
+        if self._still_run == 0:
+            self._period_change = min(abs(self._since_still - self._last_period), _RUN_CAP)
+            self._last_period = self._since_still
+        self._still_run = min(self._still_run + 1, _RUN_CAP)
+        self._since_still = 0
+
+
+def _differences(strips: U8, axis: int) -> np.ndarray:
+    return np.diff(strips.astype(np.int16), axis=axis)
+
+
+def _block_means(change: np.ndarray) -> np.ndarray:
+    """Means of 8x8 blocks of the absolute change, (11, 20) float64, in grey levels."""
+    height, width = change.shape
+    blocks = change[: height // _BLOCK * _BLOCK, : width // _BLOCK * _BLOCK]
+    blocks = blocks.reshape(height // _BLOCK, _BLOCK, width // _BLOCK, _BLOCK)
+    means: np.ndarray = blocks.mean(axis=(1, 3), dtype=np.float64)
+    return means
+
+
+def _combs(columns: U8) -> tuple[float, float]:
+    """Comb log-ratio (adjacent against every-second-line differences) and the share of comb pixels."""
+    lines = columns.astype(np.int16)
+    adjacent = lines[:, 1:] - lines[:, :-1]
+    skip = np.abs(adjacent[:, 1:] + adjacent[:, :-1])
+    ratio = np.log(
+        (np.abs(adjacent).mean(dtype=np.float64) + 0.25) / (float(skip.mean(dtype=np.float64)) + 0.25)
+    )
+    above, below = adjacent[:, :-1], -adjacent[:, 1:]
+    one_sided = (np.minimum(above, below) > _COMB_STEP) | (np.maximum(above, below) < -_COMB_STEP)
+    teeth = one_sided & (skip < _COMB_SAME)
+    return float(ratio), float(teeth.mean())
+
+
+def _phase_excess(profile: np.ndarray) -> float:
+    """How much the strongest of eight phases of a difference profile stands out, as a log-ratio to their median."""
+    length = profile.shape[0] // _BLOCK * _BLOCK
+    phases = profile[:length].reshape(-1, _BLOCK).mean(axis=0)
+    return float(np.log((phases.max() + _FLOOR) / (np.median(phases) + _FLOOR)))
+
+
+def _block_edges_and_sharpness(rows: U8) -> tuple[float, float, float]:
+    """Vertical block-edge excess, mean |Laplacian| and the median over strips of it, from the row strips."""
+    across = _differences(rows, axis=2)
+    vertical = _phase_excess(np.abs(across).mean(axis=(0, 1), dtype=np.float64))
+    per_strip = np.abs(np.diff(across, axis=2)).mean(axis=(1, 2), dtype=np.float64)
+    return vertical, float(per_strip.mean()), float(np.median(per_strip))
