@@ -1,0 +1,271 @@
+"""Bundles: a folder with a manifest and weights, everything that decides a score.
+
+Anything that can change a number for the same input enters the numeric hash, which is published with each score;
+prose (description, licence) does not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from engines.errors import BundleError
+from engines.preprocess import InputMode, InputSpec
+
+MANIFEST = "manifest.json"
+SCHEMA_VERSION = 1
+#: The bundle that ships with vqwatch.
+BUNDLED = "vqwatch-base"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class InputPart(_Part):
+    """The trunk's input; see ``engines.preprocess.InputSpec``."""
+
+    mode: InputMode
+    grid: int = 4
+    patch: int = 32
+    size: int = 0
+    colour: Literal["yuv", "rgb"]
+
+    def spec(self) -> InputSpec:
+        """The same as the cutter takes it."""
+        return InputSpec(self.mode, self.grid, self.patch, self.size, self.colour)
+
+
+class WeightsPart(_Part):
+    """A file of weights and its SHA-256 (hex)."""
+
+    file: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class TrunkPart(WeightsPart):
+    """The ONNX graph: (B, 3, H, W) uint8 -> (B, feature_size) float32, mean | unbiased standard deviation."""
+
+    depth: int
+    width: float
+    feature_size: int
+    int8: WeightsPart | None = None
+
+
+class HeadPart(WeightsPart):
+    """The temporal head's arrays (NPZ)."""
+
+    kind: Literal["vsfa", "bottleneck"]
+    bounded: bool = False
+
+
+class PoolingPart(_Part):
+    """Hysteresis pooling, and how many samples of an epoch are left out while the recurrence warms up."""
+
+    tau: Annotated[int, Field(ge=1)] = 12
+    beta: Annotated[float, Field(ge=0, le=1)] = 0.5
+    warmup: Annotated[int, Field(ge=0)] = 0
+
+
+class StatePart(_Part):
+    """Policy of the recurrent state over hours; the period is in seconds."""
+
+    policy: Literal["continuous", "staggered"] = "continuous"
+    period_s: Annotated[float, Field(gt=0)] = 10.0
+
+
+class CalibrationPart(_Part):
+    """From pooled quality to 0-100: a piecewise linear map through (quality, score) points, flat outside."""
+
+    points: tuple[tuple[float, float], ...] = ((0.0, 0.0), (1.0, 100.0))
+
+    @model_validator(mode="after")
+    def _rising(self) -> CalibrationPart:
+        qualities, scores = zip(*self.points, strict=True)
+        if len(self.points) < 2 or any(np.diff(qualities) <= 0) or any(np.diff(scores) < 0):
+            raise ValueError("calibration points must rise in quality and not fall in score")
+        return self
+
+
+class Manifest(_Part):
+    """What a bundle is."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+    version: str
+    description: str = ""
+    licence: str = ""
+    input: InputPart
+    sample_fps: Annotated[float, Field(gt=0, le=120)] = 25.0
+    side_channel: int | None = None
+    trunk: TrunkPart
+    head: HeadPart
+    pooling: PoolingPart = PoolingPart()
+    state: StatePart = StatePart()
+    calibration: CalibrationPart = CalibrationPart()
+    #: Half-width in points of the 90 % interval of a score against the labels it was trained on, by cause.
+    uncertainty: dict[str, float] = {}
+    numeric_hash: str = ""
+
+    def compute_hash(self) -> str:
+        """Hash of everything that can change a number: 12 hex digits."""
+        prose = {"name", "version", "description", "licence", "numeric_hash", "uncertainty", "schema_version"}
+        parts = self.model_dump(mode="json", exclude=prose)
+        for part in (parts["trunk"], parts["head"]):
+            del part["file"]
+        parts["trunk"].pop("int8", None)
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle whose files were read and verified.
+
+    Attributes:
+        path: Its folder.
+        manifest: What it is.
+        head_arrays: Arrays of the head, as ``monitor.core.head.make_head`` takes them.
+    """
+
+    path: Path
+    manifest: Manifest
+    head_arrays: dict[str, npt.NDArray[np.floating]]
+
+    @property
+    def model_id(self) -> str:
+        """``name@hash``, published with each score."""
+        return f"{self.manifest.name}@{self.manifest.numeric_hash}"
+
+    @property
+    def trunk_path(self) -> Path:
+        """The ONNX graph."""
+        return self.path / self.manifest.trunk.file
+
+    def calibrate(self, quality: float) -> float:
+        """Pooled quality -> score, 0-100."""
+        qualities, scores = zip(*self.manifest.calibration.points, strict=True)
+        return float(np.interp(quality, qualities, scores))
+
+
+def bundles_folder() -> Path:
+    """Folder of the bundles inside the installed package."""
+    return Path(str(resources.files("engines") / "models"))
+
+
+def list_bundles(folders: list[Path]) -> list[Path]:
+    """Folders below the given ones that hold a manifest, by name."""
+    found = [m.parent for folder in folders if folder.is_dir() for m in sorted(folder.glob(f"*/{MANIFEST}"))]
+    return sorted(found, key=lambda path: path.name)
+
+
+def find_bundle(name: str, folders: list[Path]) -> Path:
+    """A bundle by the path of its folder, or by name in the given folders and then among those that ship.
+
+    Raises:
+        BundleError: There is none; the message names those there are.
+    """
+    if "/" in name or Path(name).is_dir():
+        return Path(name)
+    known = list_bundles([*folders, bundles_folder()])
+    for path in known:
+        if path.name == name:
+            return path
+    names = ", ".join(path.name for path in known) or "none"
+    raise BundleError(f"no model named {name!r}; known: {names}")
+
+
+def load_bundle(path: Path) -> Bundle:
+    """Reads and verifies a bundle.
+
+    Raises:
+        BundleError: Something is missing, damaged, or not what the manifest says; the message names the file.
+    """
+    manifest = read_manifest(path)
+    for part in (manifest.trunk, manifest.head, manifest.trunk.int8):
+        if part is not None:
+            verify(path / part.file, part.sha256)
+    expected = manifest.compute_hash()
+    if manifest.numeric_hash != expected:
+        raise BundleError(
+            f"{path / MANIFEST}: numeric_hash is {manifest.numeric_hash or 'missing'}, but the contents give {expected}"
+        )
+    try:
+        with np.load(path / manifest.head.file, allow_pickle=False) as arrays:
+            head = {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path / manifest.head.file}: not an NPZ file of arrays: {error}") from error
+    return Bundle(path, manifest, head)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Reads a bundle's manifest alone.
+
+    Raises:
+        BundleError: It is missing or invalid; the message names the first key that is wrong.
+    """
+    file = path / MANIFEST
+    try:
+        return Manifest.model_validate_json(file.read_bytes())
+    except FileNotFoundError:
+        raise BundleError(f"{path}: no {MANIFEST} there") from None
+    except OSError as error:
+        raise BundleError(f"{file}: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "file"
+        raise BundleError(f"{file}: {where}: {first['msg']}") from error
+
+
+def sha256_of(file: Path) -> str:
+    """SHA-256 of a file, hex."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def verify(file: Path, sha256: str) -> None:
+    """Checks a file against its SHA-256.
+
+    Raises:
+        BundleError: It is missing or differs.
+    """
+    try:
+        actual = sha256_of(file)
+    except OSError as error:
+        raise BundleError(f"{file}: {error.strerror}") from error
+    if actual != sha256:
+        raise BundleError(f"{file}: SHA-256 is {actual[:12]}..., the manifest says {sha256[:12]}...")
+
+
+def write_bundle(
+    path: Path, manifest: Manifest, head_arrays: dict[str, npt.NDArray[np.floating]], trunk: Path
+) -> Bundle:
+    """Writes a bundle: copies the graph, saves the head, fills in hashes; returns it as loaded again.
+
+    Args:
+        path: Folder to make.
+        manifest: Its hashes may be zeros.
+        head_arrays: The head.
+        trunk: ONNX file, which may already lie in the folder.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    target = path / manifest.trunk.file
+    if trunk.resolve() != target.resolve():
+        target.write_bytes(trunk.read_bytes())
+    np.savez(path / manifest.head.file, **head_arrays)  # type: ignore[arg-type]
+    filled = manifest.model_copy(
+        update={
+            "trunk": manifest.trunk.model_copy(update={"sha256": sha256_of(target)}),
+            "head": manifest.head.model_copy(update={"sha256": sha256_of(path / manifest.head.file)}),
+        }
+    )
+    filled = filled.model_copy(update={"numeric_hash": filled.compute_hash()})
+    (path / MANIFEST).write_text(filled.model_dump_json(indent=1) + "\n")
+    return load_bundle(path)

@@ -1,0 +1,215 @@
+"""Temporal heads: features of one sample in, frame quality and causes out, state carried by the caller.
+
+A head has two halves. ``reduce`` is stateless: it may be batched over anything. ``step`` advances the recurrent
+state of as many streams as there are rows, one sample each. Everything behind the features is float64: it costs
+microseconds, and makes the result independent of how samples were batched to far below 1e-6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from monitor.types import CAUSES, F64
+
+Arrays = Mapping[str, npt.NDArray[np.floating]]
+
+#: Inputs are standardised and cut at this many standard deviations, so that an odd picture cannot throw the state.
+_CLAMP = 6.0
+
+
+class HeadOutput(NamedTuple):
+    """One step of B streams.
+
+    Attributes:
+        state: (B, state_size) new states.
+        q: (B,) frame quality in [0, 1] units (unbounded heads may leave the interval).
+        causes: (B, len(CAUSES)) probabilities, or (B, 0) where the head names no causes.
+    """
+
+    state: F64
+    q: F64
+    causes: F64
+
+
+class Head(Protocol):
+    """What the pipeline needs of a head. Immutable after construction; safe to share between threads."""
+
+    feature_size: int
+    side_size: int
+    state_size: int
+    names_causes: bool
+
+    def reduce(self, features: npt.NDArray[np.floating], side: npt.NDArray[np.floating] | None) -> F64:
+        """(B, feature_size) features and (B, side_size) side channel -> (B, D) inputs of the recurrence."""
+        ...
+
+    def step(self, reduced: F64, state: F64) -> HeadOutput:
+        """Advances B states by one sample each: (B, D), (B, state_size)."""
+        ...
+
+
+class VsfaHead:
+    """VSFA's head: Linear, GRU, Linear.
+
+    Source: Li, Jiang, Jiang, "Quality Assessment of In-the-Wild Videos", ACM MM 2019, and its released code: no
+    activation after the first Linear, h0 = 0, output unbounded.
+
+    Args:
+        arrays: ``fc_w (D, F), fc_b (D), w_ih (3H, D), w_hh (3H, H), b_ih, b_hh (3H)`` with gates in the order r, z, n,
+            ``q_w (H), q_b ()``.
+        bounded: Put a sigmoid behind the last Linear (as MDTVSFA does).
+
+    Raises:
+        ValueError: An array is missing or its shape does not fit the others.
+    """
+
+    side_size = 0
+    names_causes = False
+
+    def __init__(self, arrays: Arrays, *, bounded: bool = False) -> None:
+        self._fc_w, self._fc_b = _take(arrays, "fc_w", 2), _take(arrays, "fc_b", 1)
+        self._gru = _Gru(arrays)
+        self._q_w, self._q_b = _take(arrays, "q_w", 1), _take(arrays, "q_b", 0)
+        self._bounded = bounded
+        reduced, self.feature_size = self._fc_w.shape
+        self.state_size = self._gru.hidden
+        _same("fc_w rows and w_ih columns", reduced, self._gru.inputs)
+        _same("q_w and GRU size", self._q_w.shape[0], self.state_size)
+
+    def reduce(self, features: npt.NDArray[np.floating], side: npt.NDArray[np.floating] | None) -> F64:
+        """(B, F) -> (B, 128)."""
+        return features.astype(np.float64) @ self._fc_w.T + self._fc_b
+
+    def step(self, reduced: F64, state: F64) -> HeadOutput:
+        """One GRU step and the quality it gives."""
+        hidden = self._gru.step(reduced, state)
+        q = hidden @ self._q_w + self._q_b
+        return HeadOutput(hidden, _sigmoid(q) if self._bounded else q, np.empty((len(q), 0)))
+
+
+class BottleneckHead:
+    """The bundled model's head: the trunk's own few outputs beside the side channel, then GRU, quality and causes.
+
+    The trunk's features are narrowed to the outputs that the trunk itself was trained for (impairment class, level,
+    full-reference value): through a wide opening a small training set is memorised by content.
+
+    Causes are read from slow averages of the recurrence and its input, and from the leaky peak of the hidden state,
+    so that a repeat every fifth picture is seen as one thing. State is ``hidden | mean hidden | peak hidden | mean
+    input | age``.
+
+    Args:
+        arrays: ``bottleneck_w (K, F), bottleneck_b (K), trunk_mean, trunk_sd (K), side_mean, side_sd (S), trunk_in_w (D, K),
+            trunk_in_b, side_in_w (E, S), side_in_b``, the GRU on D + E inputs, ``q_w, q_b``, ``cause_w (C, 3H + D + E),
+            cause_b (C)`` and ``decay ()``, the averages' forgetting per sample.
+
+    Raises:
+        ValueError: An array is missing or its shape does not fit the others.
+    """
+
+    names_causes = True
+
+    def __init__(self, arrays: Arrays) -> None:
+        self._bottleneck_w, self._bottleneck_b = _take(arrays, "bottleneck_w", 2), _take(arrays, "bottleneck_b", 1)
+        self._trunk_mean, self._trunk_sd = _take(arrays, "trunk_mean", 1), _take(arrays, "trunk_sd", 1)
+        self._side_mean, self._side_sd = _take(arrays, "side_mean", 1), _take(arrays, "side_sd", 1)
+        self._trunk_w, self._trunk_b = _take(arrays, "trunk_in_w", 2), _take(arrays, "trunk_in_b", 1)
+        self._side_w, self._side_b = _take(arrays, "side_in_w", 2), _take(arrays, "side_in_b", 1)
+        self._gru = _Gru(arrays)
+        self._q_w, self._q_b = _take(arrays, "q_w", 1), _take(arrays, "q_b", 0)
+        self._cause_w, self._cause_b = _take(arrays, "cause_w", 2), _take(arrays, "cause_b", 1)
+        self._decay = float(_take(arrays, "decay", 0))
+        self.feature_size = self._bottleneck_w.shape[1]
+        self.side_size = self._side_w.shape[1]
+        hidden, inputs = self._gru.hidden, self._gru.inputs
+        self.state_size = 3 * hidden + inputs + 1
+        _same("trunk_in and side_in rows and w_ih columns", self._trunk_w.shape[0] + self._side_w.shape[0], inputs)
+        _same("cause_w columns", self._cause_w.shape[1], 3 * hidden + inputs)
+        _same("causes", self._cause_w.shape[0], len(CAUSES))
+
+    def bottleneck(self, features: npt.NDArray[np.floating]) -> F64:
+        """The trunk's own outputs, (B, F) -> (B, K)."""
+        return features.astype(np.float64) @ self._bottleneck_w.T + self._bottleneck_b
+
+    def reduce(self, features: npt.NDArray[np.floating], side: npt.NDArray[np.floating] | None) -> F64:
+        """(B, F), (B, S) -> (B, D + E)."""
+        if side is None:
+            raise ValueError("this head needs the side channel")
+        trunk = np.clip((self.bottleneck(features) - self._trunk_mean) / self._trunk_sd, -_CLAMP, _CLAMP)
+        beside = np.clip((side.astype(np.float64) - self._side_mean) / self._side_sd, -_CLAMP, _CLAMP)
+        left = np.maximum(trunk @ self._trunk_w.T + self._trunk_b, 0.0)
+        right = np.maximum(beside @ self._side_w.T + self._side_b, 0.0)
+        return np.concatenate([left, right], axis=1)
+
+    def step(self, reduced: F64, state: F64) -> HeadOutput:
+        """One GRU step; averages start from the first sample, not from zero."""
+        n, d = self._gru.hidden, self._decay
+        hidden = self._gru.step(reduced, state[:, :n])
+        age = state[:, -1:] + 1
+        # The weight of the newest sample: 1/age until the average is as old as it is long.
+        weight = np.maximum(1 / age, d)
+        mean_hidden = state[:, n : 2 * n] + weight * (hidden - state[:, n : 2 * n])
+        mean_input = state[:, 3 * n : -1] + weight * (reduced - state[:, 3 * n : -1])
+        leaked = state[:, 2 * n : 3 * n] + d * (mean_hidden - state[:, 2 * n : 3 * n])
+        peak = np.maximum(hidden, np.where(age > 1, leaked, hidden))
+        logits = np.concatenate([mean_hidden, peak, hidden, mean_input], axis=1) @ self._cause_w.T + self._cause_b
+        new_state = np.concatenate([hidden, mean_hidden, peak, mean_input, age], axis=1)
+        return HeadOutput(new_state, _sigmoid(hidden @ self._q_w + self._q_b), _softmax(logits))
+
+
+class _Gru:
+    """One GRU layer with torch's parameter layout and equations."""
+
+    def __init__(self, arrays: Arrays) -> None:
+        self._w_ih, self._w_hh = _take(arrays, "w_ih", 2), _take(arrays, "w_hh", 2)
+        self._b_ih, self._b_hh = _take(arrays, "b_ih", 1), _take(arrays, "b_hh", 1)
+        self.hidden = self._w_hh.shape[1]
+        self.inputs = self._w_ih.shape[1]
+        for name in ("w_ih", "w_hh", "b_ih", "b_hh"):
+            _same(f"{name} rows and 3 x GRU size", arrays[name].shape[0], 3 * self.hidden)
+
+    def step(self, x: F64, h: F64) -> F64:
+        n = self.hidden
+        gates_x = x @ self._w_ih.T + self._b_ih  # (B, 3H)
+        gates_h = h @ self._w_hh.T + self._b_hh  # (B, 3H)
+        update = _sigmoid(gates_x[:, : 2 * n] + gates_h[:, : 2 * n])
+        reset, keep = update[:, :n], update[:, n:]
+        candidate = np.tanh(gates_x[:, 2 * n :] + reset * gates_h[:, 2 * n :])
+        return candidate + keep * (h - candidate)
+
+
+def make_head(kind: str, arrays: Arrays, *, bounded: bool = False) -> Head:
+    """The head of a bundle's manifest: ``vsfa`` or ``bottleneck``."""
+    if kind == "vsfa":
+        return VsfaHead(arrays, bounded=bounded)
+    if kind == "bottleneck":
+        return BottleneckHead(arrays)
+    raise ValueError(f"unknown kind of head {kind!r}; known are vsfa and bottleneck")
+
+
+def _take(arrays: Arrays, name: str, dimensions: int) -> F64:
+    if name not in arrays:
+        raise ValueError(f"head array {name!r} is missing")
+    array = np.asarray(arrays[name], np.float64)
+    if array.ndim != dimensions:
+        raise ValueError(f"head array {name!r} must have {dimensions} dimensions, got shape {array.shape}")
+    return array
+
+
+def _same(what: str, a: int, b: int) -> None:
+    if a != b:
+        raise ValueError(f"head arrays do not fit: {what}: {a} and {b}")
+
+
+def _sigmoid(x: F64) -> F64:
+    # tanh does not overflow where exp would.
+    return 0.5 * (1.0 + np.tanh(0.5 * x))
+
+
+def _softmax(x: F64) -> F64:
+    e = np.exp(x - x.max(axis=1, keepdims=True))
+    out: F64 = e / e.sum(axis=1, keepdims=True)
+    return out

@@ -1,0 +1,218 @@
+"""Trains the bundled trunk: a small ResNet on impaired single pictures, supervised by what was done to them.
+
+Three outputs share the features: the class of the impairment, the full-reference value (SSIM in dB), and the level.
+They are the bottleneck through which the head later sees the trunk: eight numbers a picture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from rich.progress import Progress
+from torch import Tensor, nn
+
+from engines.backbone import Trunk
+from training.synthesis import SPEC, TRUNK_CLASSES
+
+#: SSIM in dB is divided by this so that its spread is near that of the class logits.
+SSIM_SCALE_DB = 16.0
+OUTPUTS = len(TRUNK_CLASSES) + 2
+
+
+class TrunkModel(nn.Module):
+    """The trunk with its own outputs: 6 class logits, SSIM/16, level."""
+
+    def __init__(self, width: float) -> None:
+        super().__init__()
+        self.trunk = Trunk(18, width=width, colour="yuv")
+        self.outputs = nn.Linear(self.trunk.feature_size, OUTPUTS)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(B, 3, 128, 128) uint8 -> (B, 8)."""
+        out: Tensor = self.outputs(self.trunk(pixels))
+        return out
+
+
+class Pictures:
+    """All trunk pictures of a folder, kept in memory as uint8 (25 kB each)."""
+
+    def __init__(self, folder: Path) -> None:
+        files = sorted(folder.glob("*.npz"))
+        if not files:
+            raise FileNotFoundError(f"{folder}: no picture files; run `python -m training synthesise` first")
+        parts = [np.load(file) for file in files]
+        self.y = torch.from_numpy(np.concatenate([p["y"] for p in parts]))
+        self.uv = torch.from_numpy(np.concatenate([p["uv"] for p in parts]))
+        self.labels = torch.from_numpy(np.concatenate([p["label"] for p in parts]))
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def batch(self, rows: Tensor, rng: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """(B, 3, 128, 128) uint8 pixels and (B, 3) labels; augmented where a generator is given."""
+        y = self.y[rows].unsqueeze(1)
+        uv = self.uv[rows].repeat_interleave(2, 2).repeat_interleave(2, 3)
+        pixels = torch.cat([y, uv], dim=1)
+        if rng is not None:
+            pixels = augment(pixels, rng)
+        return pixels.contiguous(memory_format=torch.channels_last), self.labels[rows]
+
+
+def augment(pixels: Tensor, rng: torch.Generator) -> Tensor:
+    """Permutes and mirrors the patches, and moves luma and chroma a little.
+
+    Patches are mirrored left to right only: upside down, field order and coding order would look new.
+    """
+    grid, patch = SPEC.grid, SPEC.patch
+    b = len(pixels)
+    tiles = pixels.view(b, 3, grid, patch, grid, patch).permute(0, 2, 4, 1, 3, 5).reshape(b, grid**2, 3, patch, patch)
+    order = torch.rand(b, grid**2, generator=rng).argsort(dim=1)
+    tiles = tiles[torch.arange(b)[:, None], order]
+    mirrored = torch.rand(b, generator=rng) < 0.5
+    tiles[mirrored] = tiles[mirrored].flip(-1)
+    pixels = tiles.view(b, grid, grid, 3, patch, patch).permute(0, 3, 1, 4, 2, 5).reshape(b, 3, grid * patch, -1)
+    gain = 1 + 0.16 * (torch.rand(b, 1, 1, 1, generator=rng) - 0.5)
+    offset = 16 * (torch.rand(b, 1, 1, 1, generator=rng) - 0.5)
+    chroma = 1 + 0.5 * (torch.rand(b, 1, 1, 1, generator=rng) - 0.5)
+    shift = 10 * (torch.rand(b, 2, 1, 1, generator=rng) - 0.5)
+    values = pixels.float()
+    values[:, :1] = (values[:, :1] - 118) * gain + 118 + offset
+    values[:, 1:] = (values[:, 1:] - 128) * chroma + 128 + shift
+    return (values + 0.5).clamp(0, 255).to(torch.uint8)
+
+
+def loss_of(outputs: Tensor, labels: Tensor) -> Tensor:
+    """Cross entropy weighted by level, and Huber losses of SSIM and (where impaired) of the level."""
+    kind, level, ssim = labels[:, 0].long(), labels[:, 1], labels[:, 2]
+    n = len(TRUNK_CLASSES)
+    entropy = nn.functional.cross_entropy(outputs[:, :n], kind, label_smoothing=0.05, reduction="none")
+    weight = torch.where(kind == 0, 2.4, 0.4 + level)
+    loss = (entropy * weight).sum() / weight.sum()
+    loss = loss + 2 * nn.functional.huber_loss(outputs[:, n], ssim / SSIM_SCALE_DB, delta=0.3)
+    impaired = kind > 0
+    if bool(impaired.any()):
+        loss = loss + 2 * nn.functional.huber_loss(outputs[impaired, n + 1], level[impaired] / 5, delta=0.3)
+    return loss
+
+
+@torch.no_grad()
+def evaluate(model: TrunkModel, pictures: Pictures) -> dict[str, object]:
+    """Balanced class accuracy (all, and at level 3 and above), and agreement of the full-reference value."""
+    model.eval()
+    outputs = []
+    for rows in torch.arange(len(pictures)).split(128):
+        outputs.append(model(pictures.batch(rows, None)[0]))
+    out, labels = torch.cat(outputs), pictures.labels
+    kind, level = labels[:, 0].long(), labels[:, 1]
+    hit = out[:, : len(TRUNK_CLASSES)].argmax(dim=1) == kind
+    recall, recall_strong = {}, {}
+    for index, name in enumerate(TRUNK_CLASSES):
+        of = kind == index
+        strong = of & ((level >= 3) | (index == 0))
+        recall[name] = round(float(hit[of].float().mean()), 3)
+        recall_strong[name] = round(float(hit[strong].float().mean()), 3)
+    ssim = np.corrcoef(out[:, len(TRUNK_CLASSES)].numpy(), labels[:, 2].numpy())[0, 1]
+    return {
+        "pictures": len(pictures),
+        "balanced_accuracy": round(float(np.mean(list(recall.values()))), 4),
+        "balanced_accuracy_level3": round(float(np.mean(list(recall_strong.values()))), 4),
+        "recall": recall,
+        "recall_level3": recall_strong,
+        "ssim_lcc": round(float(ssim), 4),
+    }
+
+
+def train(
+    pictures: Pictures, *, width: float, minutes: float, epochs: float, batch: int, seed: int
+) -> tuple[TrunkModel, dict[str, float]]:
+    """AdamW with a cosine over whichever of time and epochs ends first, and an average of the weights."""
+    torch.manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
+    model = TrunkModel(width).to(memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.03)
+    averaged: dict[str, Tensor] = {k: v.clone() for k, v in model.state_dict().items()}
+    steps, started, total = 0, time.monotonic(), max(1, int(epochs * len(pictures) / batch))
+    order = torch.empty(0, dtype=torch.long)
+    with Progress() as bar:
+        task = bar.add_task("trunk", total=1.0)
+        while True:
+            done = max(steps / total, (time.monotonic() - started) / (minutes * 60))
+            bar.update(task, completed=min(done, 1.0))
+            if done >= 1:
+                break
+            for group in optimiser.param_groups:
+                group["lr"] = 2e-3 * min(1.0, steps / 50 + 0.02) * (0.5 + 0.5 * np.cos(np.pi * done))
+            if len(order) < batch:
+                order = torch.randperm(len(pictures), generator=rng)
+            rows, order = order[:batch], order[batch:]
+            pixels, labels = pictures.batch(rows, rng)
+            model.train()
+            loss = loss_of(model(pixels), labels)
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            steps += 1
+            decay = min(0.995, steps / (steps + 10))
+            with torch.no_grad():
+                for name, value in model.state_dict().items():
+                    if value.is_floating_point():
+                        averaged[name].lerp_(value, 1 - decay)
+                    else:
+                        averaged[name].copy_(value)
+    model.load_state_dict(averaged)
+    return model, {"steps": steps, "seconds": round(time.monotonic() - started, 1), "samples": steps * batch}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds this command's arguments."""
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="what `synthesise` wrote")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="where the weights go (.pt)")
+    parser.add_argument("--width", type=float, default=0.25, help="channel multiplier of ResNet-18")
+    parser.add_argument("--minutes", type=float, default=15.0, help="time limit")
+    parser.add_argument("--epochs", type=float, default=4.0)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--threads", type=int, default=0, metavar="N", help="0: all cores")
+    parser.add_argument("--seed", type=int, default=1)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Trains, evaluates on the hold-out and writes weights with their metrics beside them."""
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    pictures = Pictures(args.data / "pictures")
+    model, cost = train(
+        pictures, width=args.width, minutes=args.minutes, epochs=args.epochs, batch=args.batch, seed=args.seed
+    )
+    report = {"width": args.width, "pictures": len(pictures), "seed": args.seed, **cost}
+    report["holdout"] = evaluate(model, Pictures(args.data / "pictures-holdout"))
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"width": args.width, "state": model.state_dict()}, args.out)
+    args.out.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n")
+    print(json.dumps(report, indent=1))
+    return 0
+
+
+def load(path: Path) -> TrunkModel:
+    """A trained trunk in evaluation mode."""
+    stored = torch.load(path, map_location="cpu", weights_only=True)
+    model = TrunkModel(stored["width"])
+    model.load_state_dict(stored["state"])
+    model.eval()
+    return model
+
+
+def outputs_of(model: TrunkModel, y: npt.NDArray[np.uint8], uv: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """The trunk's eight outputs of (N, 128, 128) luma and (N, 2, 64, 64) chroma fragments, (N, 8) float32."""
+    rows = []
+    with torch.no_grad():
+        for start in range(0, len(y), 128):
+            chunk = torch.from_numpy(uv[start : start + 128]).repeat_interleave(2, 2).repeat_interleave(2, 3)
+            pixels = torch.cat([torch.from_numpy(y[start : start + 128]).unsqueeze(1), chunk], dim=1)
+            rows.append(model(pixels.contiguous(memory_format=torch.channels_last)).numpy())
+    return np.concatenate(rows)
