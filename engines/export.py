@@ -53,9 +53,13 @@ def trunk_from_onnx(path: Path, *, depth: int, width: float, colour: str) -> Tru
     """
     graph = onnx.load(str(path)).graph
     values = {i.name: onnx.numpy_helper.to_array(i) for i in graph.initializer}
+    for node in graph.node:
+        # Equal tensors are stored once and handed on by Identity nodes.
+        if node.op_type == "Identity" and node.input[0] in values:
+            values[node.output[0]] = values[node.input[0]]
     stored: dict[str, torch.Tensor] = {}
     for node in graph.node:
-        # Initialisers may be shared between modules (equal tensors), nodes are not: their names carry the module.
+        # The nodes, unlike the tensors, belong to one module each: their names carry it.
         for name, source in zip(_PARAMETERS.get(node.op_type, ()), node.input[1:], strict=False):
             if source in values:
                 stored[f"{_module_of(node.name)}.{name}"] = torch.from_numpy(values[source].copy())
