@@ -30,8 +30,8 @@ def schema_text(payload: str) -> str:
 def load_schema(payload: str) -> dict[str, Any]:
     """The parsed schema of one payload, one of ``PAYLOADS``; shared, so not to be changed.
 
-    The schema of ``alerts`` refers to that of ``alert`` by its ``$id``. Every property has a ``description`` and
-    a ``unit`` (an annotation: ``text``, ``count``, ``points``, ``ratio``, ``ms`` and so on).
+    The schema of ``alerts`` refers to that of ``alert`` by its ``$id``. Every property has a ``description``
+    and a ``unit`` (an annotation: ``text``, ``count``, ``points``, ``ratio``, ``ms`` and so on).
     """
     schema: dict[str, Any] = json.loads(schema_text(payload))
     return schema

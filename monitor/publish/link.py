@@ -1,0 +1,73 @@
+"""One link to a broker through aiomqtt: made, cut and watched without its rough edges.
+
+aiomqtt has no way to end a link but DISCONNECT, nor to learn of a lost one while a call is under way. What is
+private is touched here alone; the dependency is pinned below 3, which is a different library.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Awaitable
+from typing import TypeVar
+
+import aiomqtt
+
+_T = TypeVar("_T")
+
+# How often a link under construction is looked at.
+_LOOK_S = 0.2
+
+
+async def enter(client: aiomqtt.Client) -> None:
+    """Connect; the client is not to be used again after an error.
+
+    Raises:
+        MqttError, OSError, UnicodeError: The link cannot be made. ConnectionResetError: the broker closed it
+            without an answer, which aiomqtt would take its whole time-out to notice.
+    """
+    entering = asyncio.ensure_future(client.__aenter__())
+    try:
+        while not entering.done():
+            await asyncio.wait({entering}, timeout=_LOOK_S)
+            pinging = client._misc_task
+            # Runs as long as the socket is open.
+            if pinging is not None and pinging.done() and not entering.done():
+                raise ConnectionResetError
+        entering.result()
+    except BaseException:
+        # Where the broker did not answer in time, aiomqtt leaves the socket open and goes on pinging.
+        cut(client)
+        if client._client.socket() is None and not entering.done():
+            # A thread is in connect() and cannot be called back; what it opens must not stay open.
+            entering.add_done_callback(lambda _: cut(client))
+        else:
+            entering.cancel()
+            await asyncio.gather(entering, return_exceptions=True)
+        raise
+
+
+def cut(client: aiomqtt.Client) -> None:
+    """End the link without DISCONNECT, so that the broker publishes the will."""
+    connection = client._client.socket()
+    if isinstance(connection, socket.socket):
+        with contextlib.suppress(OSError):
+            # Not SSLSocket's own shutdown, which would go on in plain text; closing is left to paho's reader.
+            socket.socket.shutdown(connection, socket.SHUT_RDWR)
+
+
+async def first(lost: asyncio.Task[None], awaitable: Awaitable[_T]) -> _T:
+    """The awaitable's result, or the error that ended ``lost`` as soon as it has ended.
+
+    aiomqtt lets a call under way wait for its whole time-out when the link is lost.
+    """
+    call = asyncio.ensure_future(awaitable)
+    try:
+        await asyncio.wait({call, lost}, return_when=asyncio.FIRST_COMPLETED)
+        if not call.done():
+            lost.result()
+        return await call
+    finally:
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
