@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import Awaitable
 from typing import TypeVar
 
@@ -18,6 +19,18 @@ _T = TypeVar("_T")
 
 # How often a link under construction is looked at.
 _LOOK_S = 0.2
+
+
+class ClosingTlsSocket(ssl.SSLSocket):
+    """Closes itself when the handshake fails: paho forgets it then, one open file for each try."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        """Shake hands, or close and raise."""
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise
 
 
 async def enter(client: aiomqtt.Client) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import aiomqtt
 
 from monitor.publish.broker_address import BrokerAddress
-from monitor.publish.link import cut, enter, first
+from monitor.publish.link import ClosingTlsSocket, cut, enter, first
 from monitor.publish.link_errors import LINK_ERRORS, explain, is_configuration
 from monitor.publish.outbox import Outbox
 from monitor.publish.wire import OFFLINE, ONLINE, STOPPED, Topics
@@ -81,7 +81,7 @@ class MqttPublisher:
     Args:
         target: The broker.
         node: Name of this monitor, unique on the broker, also its client id.
-        tls: Context for ``mqtts``; the system's trust store by default.
+        tls: Context for ``mqtts``; the system's trust store by default. It becomes the publisher's.
         max_queued: Most messages that wait in line; more are refused (``offer`` says so).
         on_delivered: Told of each message in line once the broker has acknowledged it.
         keepalive_s: Idle time after which the link is tested; a dead one is noticed within twice this.
@@ -104,7 +104,10 @@ class MqttPublisher:
     ) -> None:
         self.topics = Topics(node)
         self.target = target
-        self._tls = (tls or ssl.create_default_context()) if target.tls else None
+        self._tls: ssl.SSLContext | None = None
+        if target.tls:
+            self._tls = tls or ssl.create_default_context()
+            self._tls.sslsocket_class = ClosingTlsSocket
         self._keepalive_s = keepalive_s
         self._rng = rng or random.Random()
         self._outbox = Outbox(max_queued, on_delivered=on_delivered)
@@ -269,6 +272,9 @@ class MqttPublisher:
         """
         loop = asyncio.get_running_loop()
         async for message in client.messages:
+            if str(message.topic) != self.topics.status:
+                # amqtt greets each client with retained messages of others' subscriptions.
+                continue
             if message.payload == self._said:
                 self._heard.set()
             elif not message.retain:
