@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
+
+# The plugins below are modules of this tree, which is importable only where pytest was started as a module.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+pytest_plugins = ["tests.fixtures.streams"]
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

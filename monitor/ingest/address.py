@@ -1,0 +1,134 @@
+"""Where a feed is: from what the user wrote to what FFmpeg is given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
+
+from monitor.errors import SourceCode, SourceError
+from monitor.ingest.failure import source_error
+from monitor.ingest.redact import redact
+
+#: Schemes that FFmpeg may be given. Others (pipe, concat, lavfi, ...) either cannot be interrupted or open
+#: things that are no feed. srt is refused by FFmpeg itself where it was built without it.
+NETWORK_SCHEMES = frozenset(
+    {"http", "https", "udp", "tcp", "rtsp", "rtsps", "rtmp", "rtmps", "rtmpt", "rtmpts", "rtp", "srt"}
+)
+
+#: Longest wait for the next packet over HTTP. At the live edge of HLS a whole segment duration passes between
+#: packets, and the target durations in use go to 10 s and a little over; stalled sockets are seen earlier, by
+#: rw_timeout, and playlists that no longer change by max_reload.
+HTTP_READ_LIMIT_S = 20.0
+
+# Reloads of an unchanged playlist, half a target duration apart, before HLS gives up: 4.5 target durations.
+# RFC 8216 6.2.1 lets a live server take 1.5.
+_HLS_MAX_RELOAD = 8
+
+# Datagram queue of 9.4 MB (packets of 188 bytes): 4 s at 20 Mb/s while the decoder is busy; losing some is no
+# reason to end. 2 MiB of socket buffer, of which the kernel gives what net.core.rmem_max allows.
+_UDP_QUERY = {"fifo_size": "50000", "overrun_nonfatal": "1", "buffer_size": "2097152"}
+
+# A second of media finds size, format and rate of a 25 fps feed (measured: 0.9 to 1.4 s to open RTSP, UDP,
+# TCP and RTMP; RTMP takes 4.3 s by default). What it does not find, the first decoded picture tells.
+_LIVE_OPTIONS = {"analyzeduration": "1000000"}
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One feed's place.
+
+    Attributes:
+        url: What FFmpeg opens; holds credentials, so it is not in the repr.
+        shown: The user's URL without credentials.
+        protocol: Its scheme, "file" for files.
+        options: FFmpeg's options; may hold credentials too.
+        silence_limit_s: Longest silence of the sender.
+        read_limit_s: Longest wait for the next packet: the same, but for HTTP.
+    """
+
+    url: str = field(repr=False)
+    shown: str
+    protocol: str
+    options: dict[str, str] = field(repr=False)
+    silence_limit_s: float
+    read_limit_s: float
+
+    @property
+    def network(self) -> bool:
+        """Whether it is reached over the network."""
+        return self.protocol != "file"
+
+
+def parse_address(url: str, *, live: bool, read_timeout_s: float, options: Mapping[str, str]) -> Address:
+    """Check the user's URL or path and add what its protocol needs.
+
+    Args:
+        url: A path, ``file://`` or a URL of ``NETWORK_SCHEMES``.
+        live: It is a live feed: opens with a bounded probe.
+        read_timeout_s: Longest silence of the sender, seconds.
+        options: The user's FFmpeg options; they win over the defaults.
+
+    Raises:
+        SourceError: It can never be opened (no such file, unknown scheme, no host).
+    """
+    shown = redact(url)
+    scheme, separator, _ = url.partition("://")
+    scheme = scheme.lower()
+    if not separator or scheme == "file":
+        path = unquote(urlsplit(url).path) if separator else url.removeprefix("file:")
+        _check_file(path, shown)
+        # The prefix keeps FFmpeg from reading a protocol out of a name with a colon.
+        return Address(f"file:{path}", shown, "file", dict(options), read_timeout_s, read_timeout_s)
+    if scheme not in NETWORK_SCHEMES:
+        raise source_error(shown, "unknown protocol", SourceCode.PROTOCOL_MISSING, transient=False)
+    _check_host(url, shown)
+    defaults = dict(_LIVE_OPTIONS) if live else {}
+    read_limit_s = read_timeout_s
+    if scheme in ("http", "https"):
+        read_limit_s = max(read_timeout_s, HTTP_READ_LIMIT_S)
+        defaults |= {"rw_timeout": str(round(read_timeout_s * 1e6)), "max_reload": str(_HLS_MAX_RELOAD)}
+    elif scheme in ("rtsp", "rtsps"):
+        defaults["rtsp_transport"] = "tcp"
+    elif scheme == "udp":
+        url = _with_query(url, {key: value for key, value in _UDP_QUERY.items() if key not in options})
+    return Address(url, shown, scheme, defaults | dict(options), read_timeout_s, read_limit_s)
+
+
+def _check_file(path: str, shown: str) -> None:
+    if not path:
+        raise SourceError("no path or URL given", SourceCode.NOT_FOUND, transient=False)
+    try:
+        file = Path(path)
+        if file.is_dir():
+            raise source_error(shown, "is a directory", SourceCode.INVALID_DATA, transient=False)
+        if not file.exists():
+            raise source_error(shown, "no such file", SourceCode.NOT_FOUND, transient=False)
+        empty = file.is_file() and file.stat().st_size == 0
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise source_error(shown, reason, SourceCode.NOT_FOUND, transient=False) from None
+    if empty:
+        raise source_error(shown, "the file is empty", SourceCode.INVALID_DATA, transient=False)
+
+
+def _check_host(url: str, shown: str) -> None:
+    try:
+        # A password with an unencoded / ? or # confuses urlsplit here and FFmpeg later, alike.
+        parts = urlsplit(url)
+        missing, port = not parts.hostname, parts.port
+    except ValueError:
+        missing, port = False, -1
+    if missing and not url.lower().startswith(("udp://", "rtp://")):
+        raise source_error(shown, "no host in the URL", SourceCode.CONNECTION, transient=False)
+    if port == -1:
+        reason = "host or port cannot be read; / ? # @ in a password must be percent-encoded"
+        raise source_error(shown, reason, SourceCode.CONNECTION, transient=False)
+
+
+def _with_query(url: str, wanted: Mapping[str, str]) -> str:
+    parts = urlsplit(url)
+    given = {name for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
+    added = [f"{name}={value}" for name, value in wanted.items() if name not in given]
+    return urlunsplit(parts._replace(query="&".join([parts.query, *added] if parts.query else added)))

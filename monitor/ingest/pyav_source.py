@@ -1,0 +1,324 @@
+"""One connection to one feed, from URL to decoded pictures, through PyAV."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import chain
+from typing import NamedTuple
+
+import av
+from av import VideoFrame
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Stream
+
+from monitor.errors import SourceCode, SourceError
+from monitor.ingest.address import Address, parse_address
+from monitor.ingest.connection import Connection
+from monitor.ingest.failure import failure_of, timed_out
+from monitor.ingest.ffmpeg_log import FFmpegLog
+from monitor.ingest.pacing import Pacer
+from monitor.types import StreamId, StreamInfo
+
+#: How long a live feed may deliver packets before its first picture: feeds joined in the middle are
+#: undecodable up to the next key frame, and GOPs of 10 s exist.
+FIRST_PICTURE_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """One picture as the decoder gave it.
+
+    Attributes:
+        picture: The planes; read-only by convention.
+        pts: Presentation time in units of ``time_base``, not unwrapped, jumps kept; None where the feed has
+            none.
+        time_base: Seconds per unit of ``pts``.
+        received_s: Monotonic time at which the decoder (or the pacer) let it go.
+        corrupt: The decoder concealed damage in it.
+        epoch: Number of the connection, as given to ``frames``.
+    """
+
+    picture: VideoFrame
+    pts: int | None
+    time_base: Fraction
+    received_s: float
+    corrupt: bool
+    epoch: int = 0
+
+
+class SourceCounters(NamedTuple):
+    """What came in so far on this connection; ``last_*_s`` are monotonic times, None before the first.
+
+    ``decode_errors`` counts packets that the decoder refused, from the first picture on: before it, a feed
+    joined in the middle is expected to be undecodable. ``bytes`` is the payload of the packets looked at.
+    """
+
+    packets: int = 0
+    bytes: int = 0
+    pictures: int = 0
+    corrupt: int = 0
+    decode_errors: int = 0
+    last_packet_s: float | None = None
+    last_picture_s: float | None = None
+
+
+class PyAvSource:
+    """Blocking reader of one connection: ``open``, then ``frames`` to its end; a new one for each attempt.
+
+    Threads: ``open``, ``frames`` and ``close`` belong to one thread, which this class does not create;
+    closing from another frees what FFmpeg is reading into. Other threads may read ``counters`` and
+    ``interlaced_seen`` and set the stop event; a blocked read notices it when the next packet or its
+    time-out comes.
+
+    Args:
+        url: Path, file://, http(s):// (also HLS), udp://, tcp://, rtsp:// (over TCP) or rtmp://.
+        stream: Whose feed it is.
+        live: Its end is a loss; opening is quick. False: a recording, whose end is its end.
+        open_timeout_s: Longest silence while opening; FFmpeg applies it to each of its two phases.
+        read_timeout_s: Longest silence afterwards. HTTP waits longer for the next segment of HLS, not for the
+            server's answers.
+        options: FFmpeg options, over the defaults.
+        paced: Let pictures go at their presentation times (a file replayed as if live).
+        loop: With ``paced``: start over at the end, presentation times going on.
+        clock: Monotonic seconds.
+        wait: How the pacer sleeps.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        stream: StreamId,
+        live: bool,
+        open_timeout_s: float = 4.0,
+        read_timeout_s: float = 2.0,
+        options: Mapping[str, str] | None = None,
+        paced: bool = False,
+        loop: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+        wait: Callable[[threading.Event, float], object] = threading.Event.wait,
+    ) -> None:
+        self._url = url
+        self._stream_id = stream
+        self._live = live
+        self._open_timeout_s = open_timeout_s
+        self._read_timeout_s = read_timeout_s
+        self._options = dict(options or {})
+        self._paced = paced
+        self._loop = loop and paced
+        self._clock = clock
+        self._wait = wait
+        self._stop = threading.Event()
+        self._counters = SourceCounters()
+        self._interlaced_seen = False
+        self._connection: Connection | None = None
+        self._pending: Iterator[Decoded] = iter(())
+
+    def __repr__(self) -> str:
+        return f"PyAvSource(stream={self._stream_id!r}, live={self._live})"
+
+    @property
+    def counters(self) -> SourceCounters:
+        """What came in so far; each value is right, the tuple is replaced as a whole."""
+        return self._counters
+
+    @property
+    def decode_errors(self) -> int:
+        """Packets that the decoder refused."""
+        return self._counters.decode_errors
+
+    @property
+    def interlaced_seen(self) -> bool:
+        """Whether any picture so far was flagged as interlaced."""
+        return self._interlaced_seen
+
+    def open(self, stop: threading.Event | None = None) -> StreamInfo:
+        """Connect, and decode the first picture, which ``frames`` then yields first.
+
+        Args:
+            stop: Gives up when set, between packets.
+
+        Raises:
+            SourceError: It cannot be reached, read or decoded, or was stopped.
+        """
+        self._stop = stop or self._stop
+        address = parse_address(
+            self._url, live=self._live, read_timeout_s=self._read_timeout_s, options=self._options
+        )
+        try:
+            self._connection = connection = self._connect(address)
+            self._pending = self._pictures(connection)
+            first = next(self._pending, None)
+            if first is None:
+                raise self._no_picture(connection)
+            self._pending = chain([first], self._pending)
+        except BaseException:
+            self.close()
+            raise
+        return connection.describe(first.picture)
+
+    def frames(self, stop: threading.Event, epoch: int) -> Iterator[Decoded]:
+        """Every picture, in presentation order, as it comes; closes the source when it ends.
+
+        A live feed may begin with a burst of backlog (HLS, RTMP, RTSP); it is not held back.
+
+        Args:
+            stop: Ends the iteration.
+            epoch: Copied into each picture.
+
+        Raises:
+            SourceError: A live feed ended (ENDED), fell silent (TIMEOUT) or lost its video (NO_VIDEO); the
+                pictures still in the decoder came out before. A recording is damaged beyond reading on.
+            RuntimeError: It is not open.
+        """
+        connection = self._connection
+        if connection is None:
+            raise RuntimeError("open() must succeed before frames()")
+        self._stop = stop
+        pictures = self._looped(connection, self._pending) if self._loop else self._pending
+        pacer = Pacer(connection.period_s, self._clock, self._wait) if self._paced else None
+        try:
+            for decoded in pictures:
+                received_s = decoded.received_s
+                if pacer is not None:
+                    media_s = None if decoded.pts is None else float(decoded.pts * decoded.time_base)
+                    pacer.hold(media_s, stop)
+                    received_s = self._clock()
+                if stop.is_set():
+                    return
+                yield replace(decoded, received_s=received_s, epoch=epoch)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Free the connection; only in the thread that opened it. Idempotent."""
+        connection, self._connection, self._pending = self._connection, None, iter(())
+        if connection is not None:
+            connection.close()
+
+    def _connect(self, address: Address) -> Connection:
+        log = FFmpegLog()
+        container: InputContainer | None = None
+        error: Exception | None = None
+        asked_s = time.monotonic()
+        with log:
+            try:
+                timeout = (self._open_timeout_s, address.read_limit_s)
+                container = av.open(address.url, options=address.options, timeout=timeout)
+            except (av.FFmpegError, OSError, ValueError) as caught:
+                error = caught
+        if container is None:
+            assert error is not None
+            raise failure_of(
+                error,
+                log.lines(),
+                shown=address.shown,
+                network=address.network,
+                waited_s=time.monotonic() - asked_s,
+                limit_s=self._open_timeout_s,
+            )
+        try:
+            return Connection(container, address, log, live=self._live and not self._loop)
+        except BaseException:
+            container.close()
+            raise
+
+    def _looped(self, connection: Connection, pictures: Iterator[Decoded]) -> Iterator[Decoded]:
+        """Pass after pass over a file, presentation times going on where the last pass ended."""
+        shift, newest = 0, None
+        while True:
+            for decoded in pictures:
+                if decoded.pts is None:
+                    yield decoded
+                    continue
+                newest = max(newest if newest is not None else decoded.pts, decoded.pts)
+                yield replace(decoded, pts=decoded.pts + shift)
+            if self._stop.is_set():
+                return
+            connection.close()
+            self._connection = connection = self._connect(connection.address)
+            pictures = self._pictures(connection)
+            first = next(pictures, None)
+            if first is None:
+                raise self._no_picture(connection)
+            if newest is not None and first.pts is not None:
+                shift += newest - first.pts + round(connection.period_s / connection.time_base)
+            pictures = chain([first], pictures)
+
+    def _pictures(self, connection: Connection) -> Iterator[Decoded]:
+        """Every picture of one connection; gives up when a live feed has none for ``FIRST_PICTURE_S``."""
+        address = connection.address
+        began_s = last_video_s = time.monotonic()
+        watched, seen = self._live and address.network, False
+        lost: SourceError | None = None
+        while not self._stop.is_set():
+            packet, waited_s, lost = connection.read()
+            if packet is None:
+                break
+            now_s = time.monotonic()
+            self._count_packet(packet)
+            if packet.stream.index == connection.video.index:
+                for decoded in self._decode(connection, packet):
+                    seen = True
+                    yield decoded
+                # After the yield: the time that the consumer takes is not the feed's silence.
+                last_video_s = time.monotonic()
+            elif watched and timed_out(now_s - last_video_s, address.read_limit_s):
+                lost = connection.error("video stopped, other data goes on", SourceCode.NO_VIDEO)
+                break
+            if watched and timed_out(waited_s, address.read_limit_s):
+                # What was still buffered came out when the read was cut off; RTSP would wait as long again.
+                lost = connection.error(f"no data for {waited_s:.1f} s", SourceCode.TIMEOUT)
+                break
+            if self._live and not seen and now_s - began_s > FIRST_PICTURE_S:
+                return
+        if self._stop.is_set():
+            return
+        yield from self._decode(connection, None)
+        if lost is not None:
+            raise lost
+
+    def _decode(self, connection: Connection, packet: Packet[Stream] | None) -> Iterator[Decoded]:
+        """Pictures that one packet completes; None flushes what the decoder still holds."""
+        pictures: list[VideoFrame] = []
+        with connection.log:
+            try:
+                pictures = connection.video.codec_context.decode(packet)
+            except av.error.EOFError:
+                pass
+            except av.FFmpegError:
+                if self._counters.pictures:
+                    self._counters = self._counters._replace(decode_errors=self._counters.decode_errors + 1)
+        for picture in pictures:
+            received_s = self._clock()
+            corrupt = bool(picture.is_corrupt)
+            self._interlaced_seen = self._interlaced_seen or picture.interlaced_frame
+            self._counters = self._counters._replace(
+                pictures=self._counters.pictures + 1,
+                corrupt=self._counters.corrupt + corrupt,
+                last_picture_s=received_s,
+            )
+            yield Decoded(
+                picture, picture.pts, picture.time_base or connection.time_base, received_s, corrupt
+            )
+
+    def _count_packet(self, packet: Packet[Stream]) -> None:
+        self._counters = self._counters._replace(
+            packets=self._counters.packets + 1,
+            bytes=self._counters.bytes + packet.size,
+            last_packet_s=self._clock(),
+        )
+
+    def _no_picture(self, connection: Connection) -> SourceError:
+        if self._stop.is_set():
+            return connection.error("stopped while opening", SourceCode.ENDED)
+        if self._live:
+            return connection.error(
+                f"no picture could be decoded in {FIRST_PICTURE_S:.0f} s", SourceCode.CODEC
+            )
+        return connection.error("no picture could be decoded", SourceCode.INVALID_DATA, transient=False)
