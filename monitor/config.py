@@ -1,0 +1,242 @@
+"""The one configuration tree: keys, units, defaults; read from YAML, environment and flags; all errors at once.
+
+Whatever can change a score for the same input lives under ``model`` or ``sampling``. Everything else may be changed
+freely. Unknown keys are errors. Text may name an environment variable as ``${NAME}``: secrets stay out of the file.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+
+from monitor.errors import UsageError
+from monitor.types import Severity
+
+_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"^\s*([0-9]*\.?[0-9]+)\s*([a-z]*)\s*$")
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+#: The alphabet of stream and node ids: safe in an MQTT topic, a metric label and a file name.
+ID_PATTERN = r"^[a-z0-9_-]{1,64}$"
+
+
+def parse_duration(value: object) -> object:
+    """``10s``, ``500ms``, ``5m``, ``2h``, ``1d`` or a number of seconds, as seconds."""
+    if not isinstance(value, str):
+        return value
+    match = _DURATION.match(value)
+    if match is None or (match[2] and match[2] not in _UNITS_S):
+        raise ValueError(f"not a duration: {value!r} (write 500ms, 10s, 5m, 2h or 1d)")
+    return float(match[1]) * _UNITS_S.get(match[2], 1.0)
+
+
+Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
+Id = Annotated[str, Field(pattern=ID_PATTERN)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSection(_Section):
+    """Which bundle scores. Changes numbers."""
+
+    bundle: str = Field("vqwatch-base", description="name of a bundle, or path of its folder")
+
+
+class SamplingSection(_Section):
+    """The analysed grid. Changes numbers."""
+
+    fps: float | None = Field(
+        None, gt=0, le=120, description="samples a second; must be what the bundle was made for, which is the default"
+    )
+
+
+class EngineSection(_Section):
+    """Where and how features are computed."""
+
+    name: Literal["openvino", "torch"] = Field("openvino", description="inference library")
+    precision: Literal["auto", "f32", "bf16", "int8"] = Field("auto", description="arithmetic")
+    threads: int = Field(0, ge=0, description="CPU threads of inference; 0 is one per core")
+    max_batch: int = Field(16, ge=1, le=256, description="most pictures a batch")
+    max_wait: Duration = Field(0.04, description="longest wait for a batch to fill")
+
+
+class BrokerSection(_Section):
+    """Where results are published."""
+
+    url: SecretStr = Field(
+        SecretStr("embedded"), description="embedded, mqtt://[user:pass@]host[:port] or mqtts://..."
+    )
+    host: str = Field("127.0.0.1", description="address the embedded broker listens on")
+    mqtt_port: Port = Field(1883, description="TCP port of the embedded broker; 0 takes a free one")
+    ws_port: Port = Field(9001, description="WebSocket port of the embedded broker; 0 takes a free one")
+
+
+class HttpSection(_Section):
+    """Dashboard and health checks."""
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: Port = Field(8080, description="port; 0 takes a free one")
+    enabled: bool = True
+
+
+class IngestSection(_Section):
+    """How feeds are opened and how much may wait."""
+
+    open_timeout: Duration = Field(4.0, description="longest silence while opening, for each of its two phases")
+    read_timeout: Duration = Field(2.0, description="longest silence while reading")
+    stall: Duration = Field(3.0, description="no picture for this long: the feed is lost")
+    mailbox: int = Field(75, ge=2, description="samples a stream that may wait for the engine")
+    max_staleness: Duration = Field(3.0, description="samples older than this are dropped, not scored")
+    max_backoff: Duration = Field(2.0, description="longest pause between two attempts to connect")
+
+
+class StreamSection(_Section):
+    """One feed."""
+
+    id: Id = Field(description="its name in topics, metrics and logs")
+    url: SecretStr = Field(description="udp://, tcp://, rtsp://, rtmp://, http(s):// (HLS), or a file")
+    loop: bool = Field(False, description="start a file over at its end")
+    options: dict[str, str] = Field({}, description="FFmpeg options, over the defaults")
+
+
+class RuleSection(_Section):
+    """One alert rule; keys left out keep the default rule's values."""
+
+    enabled: bool = True
+    severity: Severity | None = None
+    raise_level: float | None = Field(None, alias="raise", description="value at which it may raise")
+    clear_level: float | None = Field(None, alias="clear", description="value at which it may clear")
+    raise_for: Duration | None = Field(None, description="how long the value must stay there to raise")
+    clear_for: Duration | None = Field(None, description="how long it must stay healthy to clear")
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Config(_Section):
+    """Everything."""
+
+    node: Id = Field("vqwatch", description="name of this monitor in topics")
+    data_dir: Path | None = Field(None, description="where it keeps files; none are kept without it")
+    model: ModelSection = ModelSection()
+    sampling: SamplingSection = SamplingSection()
+    engine: EngineSection = EngineSection()
+    broker: BrokerSection = BrokerSection()
+    http: HttpSection = HttpSection()
+    ingest: IngestSection = IngestSection()
+    alerts: dict[str, RuleSection] = Field({}, description="changes to the default rules, by rule name")
+    streams: tuple[StreamSection, ...] = ()
+
+    @model_validator(mode="after")
+    def _unique_ids(self) -> Config:
+        seen: set[str] = set()
+        for stream in self.streams:
+            if stream.id in seen:
+                raise ValueError(f"two streams are called {stream.id!r}")
+            seen.add(stream.id)
+        return self
+
+
+def load_config(path: Path, overrides: dict[str, Any] | None = None) -> Config:
+    """Reads a YAML file; ``overrides`` (nested dicts, from flags) win over it.
+
+    Raises:
+        UsageError: The file cannot be read, is not YAML, or holds wrong keys or values: one line for each, with the
+            file, the line and the key.
+    """
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise UsageError(f"{path}: {reason}") from error
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark is not None else str(path)
+        raise UsageError(f"{where}: not YAML: {getattr(error, 'problem', None) or 'cannot be parsed'}") from error
+    if data is None:
+        data = {}
+    if not isinstance(data, dict):
+        raise UsageError(f"{path}:1: a configuration is a mapping of keys to values")
+    problems: list[str] = []
+    data = _expand(data, (), lambda key, message: problems.append(f"{_place(path, root, key)}{message}"))
+    if problems:
+        raise UsageError("\n".join(problems))
+    return make_config(_merged(data, overrides or {}), lambda key: _place(path, root, key))
+
+
+def make_config(data: dict[str, Any], place: Any = None) -> Config:
+    """A configuration from nested dicts.
+
+    Args:
+        data: As YAML would give it.
+        place: From a key path to the prefix of its error line.
+
+    Raises:
+        UsageError: Wrong keys or values, one line each; values are not repeated, they may be secret.
+    """
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors(include_input=False, include_url=False):
+            key = problem["loc"]
+            message = problem["msg"].removeprefix("Value error, ")
+            if problem["type"] == "extra_forbidden":
+                message = "unknown key"
+            name = ".".join(str(part) for part in key) or "configuration"
+            lines.append(f"{place(key) if place else ''}{name}: {message}")
+        raise UsageError("\n".join(lines)) from None
+
+
+def _expand(value: Any, key: tuple[Any, ...], complain: Any) -> Any:
+    """Replaces ``${NAME}`` by environment variables."""
+    if isinstance(value, dict):
+        return {k: _expand(v, (*key, k), complain) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_expand(v, (*key, i), complain) for i, v in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def variable(match: re.Match[str]) -> str:
+        if match[1] not in os.environ:
+            complain(key, f"{'.'.join(map(str, key))}: environment variable {match[1]} is not set")
+            return ""
+        return os.environ[match[1]]
+
+    return _VARIABLE.sub(variable, value)
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    result = dict(base)
+    for key, value in over.items():
+        if isinstance(value, dict) and isinstance(result.get(key), dict):
+            result[key] = _merged(result[key], value)
+        else:
+            result[key] = value
+    return result
+
+
+def _place(path: Path, root: yaml.Node | None, key: tuple[Any, ...]) -> str:
+    """``file:line: `` of a key, or of the nearest parent that stands in the file."""
+    node, line = root, 1
+    for part in key:
+        found: yaml.Node | None = None
+        if isinstance(node, yaml.MappingNode):
+            for name, value in node.value:
+                if getattr(name, "value", None) == str(part):
+                    line, found = name.start_mark.line + 1, value
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            found = node.value[part]
+            line = found.start_mark.line + 1
+        if found is None:
+            break
+        node = found
+    return f"{path}:{line}: "

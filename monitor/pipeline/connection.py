@@ -1,0 +1,35 @@
+"""One connection's source with the sampler around it, as a source thread runs it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+from monitor.ingest.pyav_source import Decoded
+from monitor.ingest.source_thread import Source
+from monitor.pipeline.sampler import StreamSampler
+from monitor.types import StreamInfo
+
+
+class SampledSource:
+    """Passes a source through and closes the sampler's epoch when its pictures end, in the same thread."""
+
+    def __init__(self, source: Source, sampler: StreamSampler) -> None:
+        self._source = source
+        self._sampler = sampler
+
+    def open(self, stop: threading.Event | None = None) -> StreamInfo:
+        """See ``Source.open``."""
+        return self._source.open(stop)
+
+    def frames(self, stop: threading.Event, epoch: int) -> Iterator[Decoded]:
+        """See ``Source.frames``."""
+        try:
+            yield from self._source.frames(stop, epoch)
+        finally:
+            if not stop.is_set():
+                self._sampler.end_epoch()
+
+    def close(self) -> None:
+        """See ``Source.close``."""
+        self._source.close()

@@ -1,0 +1,148 @@
+"""From decoded pictures to samples: time, grid, cut, side channel, detectors. One stream, its decode thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+
+from engines.errors import PictureError
+from engines.preprocess import Cut, InputSpec, PictureCutter
+from monitor.core.detectors import Detectors
+from monitor.core.sampling import SampleGrid, Tick
+from monitor.core.side_channel import SideChannel
+from monitor.core.timestamps import MediaClock, Verdict
+from monitor.ingest.pyav_source import Decoded
+from monitor.types import TIME_BASE_HZ, DropCause, Frame, Sample, StreamId
+
+
+@dataclass(slots=True)
+class SamplerCounts:
+    """What a stream's decode thread has seen since the process started. Written by that thread alone.
+
+    Attributes:
+        frames: Pictures decoded.
+        ticks: Ticks of the grid that fell due.
+        corrupt: Pictures in which the decoder concealed damage.
+        repeated: Ticks at which the source itself showed its last picture again, or nothing new.
+        epochs: Epochs begun.
+        unsupported: Ticks whose picture could not be cut.
+    """
+
+    frames: int = 0
+    ticks: int = 0
+    corrupt: int = 0
+    repeated: int = 0
+    epochs: int = 0
+    unsupported: int = 0
+
+
+class StreamSampler:
+    """Turns one connection's decoded pictures into samples; broken time begins another epoch.
+
+    Belongs to one decode thread; counters may be read from elsewhere.
+
+    Args:
+        stream: Whose samples they are.
+        spec: The trunk's input.
+        fps: Samples a second.
+        with_side_channel: Whether the bundle's head takes the side channel.
+        emit: Called with each sample, in order, in the decode thread.
+        on_drop: Called with the number of ticks dropped here and why.
+        counts: Counters to go on with; the stream keeps them over its connections.
+    """
+
+    def __init__(
+        self,
+        stream: StreamId,
+        spec: InputSpec,
+        fps: Fraction,
+        *,
+        with_side_channel: bool,
+        emit: Callable[[Sample], None],
+        on_drop: Callable[[int, DropCause], None],
+        counts: SamplerCounts | None = None,
+    ) -> None:
+        self._stream = stream
+        self._fps = fps
+        self._cutter = PictureCutter(spec)
+        self._with_side_channel = with_side_channel
+        self._emit = emit
+        self._on_drop = on_drop
+        self.counts = counts or SamplerCounts()
+        self.fps_in: float | None = None
+        self.picture_error: str | None = None
+        self._open = False
+        self._end_90k = 0
+        self.epoch = 0
+
+    def push(self, decoded: Decoded) -> None:
+        """Takes the next picture of the connection; a discontinuity in its time begins a new epoch."""
+        self.counts.frames += 1
+        self.counts.corrupt += decoded.corrupt
+        if not self._open:
+            self._begin()
+        stamp = self._clock.place(decoded.pts, decoded.time_base)
+        if stamp.verdict is Verdict.SKIP:
+            return
+        if stamp.verdict is Verdict.DISCONTINUITY:
+            self.end_epoch()
+            self._begin()
+            stamp = self._clock.place(decoded.pts, decoded.time_base)
+        self.fps_in = self._clock.fps
+        frame = Frame(decoded.picture, stamp.time_90k, decoded.received_s, self.epoch, decoded.corrupt)
+        self._end_90k = stamp.time_90k + self._clock.step_90k
+        for tick in self._grid.push(stamp.time_90k, frame):
+            self._sample(tick)
+
+    def end_epoch(self) -> None:
+        """The connection ended or time broke: the last picture counts for its own duration."""
+        if self._open:
+            self._open = False
+            for tick in self._grid.flush(self._end_90k):
+                self._sample(tick)
+
+    def _begin(self) -> None:
+        self._open = True
+        self.counts.epochs += 1
+        self.epoch = self.counts.epochs
+        self._clock = MediaClock()
+        self._grid: SampleGrid[Frame] = SampleGrid(self._fps)
+        self._side = SideChannel()
+        self._detectors = Detectors(self._fps)
+        self._last_cut: Cut | None = None
+
+    def _sample(self, tick: Tick[Frame]) -> None:
+        frame = tick.payload
+        self.counts.ticks += 1
+        self.counts.repeated += tick.gap
+        cut = self._last_cut
+        if cut is None or not tick.held:
+            try:
+                cut = self._last_cut = self._cutter.cut(frame.picture)
+            except PictureError as error:
+                self.picture_error = str(error)
+                self.counts.unsupported += 1
+                self._last_cut = None
+                self._on_drop(1, DropCause.UNSUPPORTED_FORMAT)
+                return
+        # A tick held because the source is slower than the grid is no event; one held over a gap is a repeat.
+        by_grid = tick.held and not tick.gap
+        side = None
+        if self._with_side_channel:
+            step = tick.shown_step_90k * float(self._fps) / TIME_BASE_HZ or 1.0
+            side = self._side.push(cut.luma, cut.columns, cut.rows, step=step, held=by_grid)
+        self._emit(
+            Sample(
+                stream=self._stream,
+                epoch=self.epoch,
+                tick=tick.index,
+                pts_s=float(tick.index / self._fps),
+                received_s=frame.received_s,
+                pixels=cut.pixels,
+                side=side,
+                facts=self._detectors.push(cut.luma, held_gap=tick.gap),
+                held=tick.held,
+                corrupt=frame.corrupt,
+            )
+        )
