@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
+from monitor.demo.scene_city import City
 from monitor.demo.scene_coast import Coast
 from monitor.demo.scene_mountains import Mountains
 from monitor.types import U8
@@ -30,7 +31,7 @@ class Scene(Protocol):
         ...
 
 
-SCENES: dict[str, type[Scene]] = {"mountains": Mountains, "coast": Coast}
+SCENES: dict[str, type[Scene]] = {"mountains": Mountains, "coast": Coast, "city": City}
 
 
 def render(

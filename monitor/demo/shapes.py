@@ -67,9 +67,19 @@ class Canvas:
 
     def rectangle(self, x: float, y: float, w: float, h: float, colour: Colour, opacity: float = 1.0) -> None:
         """Axis-parallel box."""
-        ys, xs, columns, rows = self._window(x, y, x + w, y + h)
-        inside = (columns >= x) & (columns < x + w) & (rows >= y) & (rows < y + h)
-        self._fill(ys, xs, inside, colour, opacity)
+        x0, x1 = (min(max(round(v * _SUPER), 0), self.width * _SUPER) for v in (x, x + w))
+        y0, y1 = (min(max(round(v * _SUPER), 0), self.height * _SUPER) for v in (y, y + h))
+        ys, xs = slice(y0, y1), slice(x0, x1)
+        if opacity < 1.0 and self._alpha[ys, xs].all():
+            for channel in range(3):
+                plane = self._rgb[channel, ys, xs]
+                plane += (np.float32(colour[channel]) - plane) * np.float32(opacity)
+        elif opacity >= 1.0:
+            for channel in range(3):
+                self._rgb[channel, ys, xs] = colour[channel]
+            self._alpha[ys, xs] = 1.0
+        else:
+            self._fill(ys, xs, np.ones((y1 - y0, x1 - x0), bool), colour, opacity)
 
     def ellipse(self, x: float, y: float, rx: float, ry: float, colour: Colour, opacity: float = 1.0) -> None:
         """Ellipse around (x, y)."""

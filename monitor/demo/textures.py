@@ -25,7 +25,7 @@ def fractal(
     height: int,
     width: int,
     slope: float,
-    low_cut: float = 1.0,
+    low_cut: float = 0.0,
     high_cut: int | None = None,
 ) -> Field:
     """Periodic random field whose amplitude spectrum falls as 1/f^slope.
@@ -35,23 +35,25 @@ def fractal(
         height: Rows.
         width: Columns.
         slope: Exponent; camera pictures are near 1, rolling terrain near 2.
-        low_cut: Frequencies below this many cycles per field are left out.
-        high_cut: Frequencies from this many cycles per field up are left out; None keeps all.
+        low_cut: Frequencies below this many cycles per height are left out.
+        high_cut: Frequencies from this many cycles per height up are left out; None keeps all.
 
     Returns:
         (height, width) float32, mean 0, standard deviation 1.
     """
-    top = min(height, width) // 2 if high_cut is None else high_cut
-    fy = np.concatenate([np.arange(top), np.arange(-top, 0)]).astype(np.float32)[:, None]
-    fx = np.arange(top + 1, dtype=np.float32)[None, :]
+    rows = height // 2 if high_cut is None else min(high_cut, height // 2)
+    columns = width // 2 if high_cut is None else min(high_cut * width // height, width // 2)
+    fy = np.concatenate([np.arange(rows), np.arange(-rows, 0)]).astype(np.float32)[:, None]
+    fx = np.arange(columns + 1, dtype=np.float32)[None, :] * np.float32(height / width)
     radius = np.hypot(fy, fx)
     radius[0, 0] = 1.0
     amplitude = np.where(radius >= low_cut, radius**-slope, np.float32(0.0))
     amplitude[0, 0] = 0.0
     phase = rng.standard_normal((2, *amplitude.shape), dtype=np.float32)
+    band = amplitude * (phase[0] + np.complex64(1j) * phase[1])
     spectrum = np.zeros((height, width // 2 + 1), np.complex64)
-    spectrum[:top, : top + 1] = (amplitude * (phase[0] + 1j * phase[1]))[:top]
-    spectrum[-top:, : top + 1] = (amplitude * (phase[0] + 1j * phase[1]))[top:]
+    spectrum[:rows, : columns + 1] = band[:rows]
+    spectrum[-rows:, : columns + 1] = band[rows:]
     field = np.fft.irfft2(spectrum, s=(height, width)).astype(np.float32)
     return np.asarray((field - field.mean()) / (field.std() + np.float32(1e-12)))
 
@@ -73,12 +75,14 @@ def mix(a: Field | Sequence[float], b: Field | Sequence[float], weight: Field) -
 
 
 def shrink(picture: Field, rows: int, columns: int | None = None) -> Field:
-    """Area average over blocks of ``rows`` x ``columns`` (default: square); trailing axes are kept."""
+    """Area average over blocks of ``rows`` x ``columns`` (default: square)."""
     columns = rows if columns is None else columns
     height, width = picture.shape[0] // rows, picture.shape[1] // columns
     blocks = picture[: height * rows, : width * columns]
-    shaped = blocks.reshape(height, rows, width, columns, *picture.shape[2:])
-    return np.asarray(shaped.mean(axis=(1, 3), dtype=np.float32))
+    # Strided sums: several times faster than a mean over two inner axes.
+    lines = sum((blocks[i::rows] for i in range(1, rows)), blocks[0::rows])
+    total = sum((lines[:, i::columns] for i in range(1, columns)), lines[:, 0::columns])
+    return np.asarray(total * np.float32(1.0 / (rows * columns)))
 
 
 def soften(field: Field, passes: int = 1) -> Field:

@@ -14,8 +14,13 @@ FRAMES = 50
 
 
 @pytest.fixture(scope="module", params=sorted(SCENES))
-def loop(request: pytest.FixtureRequest) -> U8:
-    return np.stack(list(render(request.param, 3, WIDTH, HEIGHT, FPS, SECONDS)))
+def scene(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def loop(scene: str) -> U8:
+    return np.stack(list(render(scene, 3, WIDTH, HEIGHT, FPS, SECONDS)))
 
 
 def luma(loop: U8) -> np.ndarray:
@@ -27,13 +32,10 @@ def test_a_loop_holds_fps_times_seconds_i420_pictures(loop: U8) -> None:
     assert loop.dtype == np.uint8
 
 
-@pytest.mark.parametrize("scene", sorted(SCENES))
-def test_the_seed_decides_the_pictures(scene: str) -> None:
-    first, again, other = (
-        list(islice(render(scene, seed, WIDTH, HEIGHT, FPS, SECONDS), 2)) for seed in (5, 5, 6)
-    )
-    assert np.array_equal(first, again)
-    assert np.abs(np.subtract(first, other, dtype=np.float32)).mean() > 4.0
+def test_the_seed_decides_the_pictures(scene: str, loop: U8) -> None:
+    again, other = (list(islice(render(scene, seed, WIDTH, HEIGHT, FPS, SECONDS), 2)) for seed in (3, 4))
+    assert np.array_equal(loop[:2], again)
+    assert np.abs(np.subtract(loop[:2], other, dtype=np.float32)).mean() > 4.0
 
 
 def test_the_last_picture_leads_into_the_first(loop: U8) -> None:
