@@ -22,9 +22,10 @@ NETWORK_SCHEMES = frozenset(
 #: rw_timeout, and playlists that no longer change by max_reload.
 HTTP_READ_LIMIT_S = 20.0
 
-# Reloads of an unchanged playlist, half a target duration apart, before HLS gives up: 4.5 target durations.
-# RFC 8216 6.2.1 lets a live server take 1.5.
-_HLS_MAX_RELOAD = 8
+# Reloads of an unchanged playlist before HLS ends: it then waits 1.5 target durations for a new segment,
+# which is what RFC 8216 6.2.1 allows a server, and as long again once or twice (measured: 5.5 s for
+# segments of 1 s).
+_HLS_MAX_RELOAD = 2
 
 # Datagram queue of 9.4 MB (packets of 188 bytes): 4 s at 20 Mb/s while the decoder is busy; losing some is no
 # reason to end. 2 MiB of socket buffer, of which the kernel gives what net.core.rmem_max allows.
@@ -59,6 +60,11 @@ class Address:
     def network(self) -> bool:
         """Whether it is reached over the network."""
         return self.protocol != "file"
+
+    @property
+    def rtsp(self) -> bool:
+        """Whether it is an RTSP session, whatever its transport."""
+        return self.protocol in ("rtsp", "rtsps")
 
 
 def parse_address(url: str, *, live: bool, read_timeout_s: float, options: Mapping[str, str]) -> Address:

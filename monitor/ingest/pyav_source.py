@@ -271,8 +271,9 @@ class PyAvSource:
             elif watched and timed_out(now_s - last_video_s, address.read_limit_s):
                 lost = connection.error("video stopped, other data goes on", SourceCode.NO_VIDEO)
                 break
-            if watched and timed_out(waited_s, address.read_limit_s):
-                # What was still buffered came out when the read was cut off; RTSP would wait as long again.
+            if watched and address.rtsp and timed_out(waited_s, address.read_limit_s):
+                # The packet lay in the parser until the read was cut off. Other protocols give the rest of
+                # what they hold and then fail at once; RTSP would wait as long again.
                 lost = connection.error(f"no data for {waited_s:.1f} s", SourceCode.TIMEOUT)
                 break
             if self._live and not seen and now_s - began_s > FIRST_PICTURE_S:
