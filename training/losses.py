@@ -39,6 +39,29 @@ def monotonicity_loss(predicted: Tensor, label: Tensor, margin: float = 0.0) -> 
     return (F.relu(margin - gap) * differ).sum() / differ.sum().clamp_min(1)
 
 
+class ScaledL1Loss(nn.Module):
+    """VSFA's loss: mean absolute error to labels that are divided by the largest label of the data set.
+
+    Args:
+        ranges: Lowest and highest label of every domain; the lowest is not used.
+    """
+
+    def __init__(self, ranges: Sequence[tuple[float, float]]) -> None:
+        super().__init__()
+        if any(high <= 0 for _, high in ranges):
+            raise ValueError(f"labels are divided by the largest, which must be positive, got {list(ranges)}")
+        self.register_buffer("scale", torch.tensor([high for _, high in ranges]))
+        self.scale: Tensor
+
+    def align(self, score: Tensor, domain: Tensor) -> Tensor:
+        """Scores in label units: (B,) head output and (B,) int64 domain -> (B,)."""
+        return score * self.scale[domain]
+
+    def forward(self, score: Tensor, label: Tensor, domain: Tensor) -> Tensor:
+        """Loss of a batch of (B,) head outputs, labels in their domain's units, and int64 domains."""
+        return F.l1_loss(score, label / self.scale[domain])
+
+
 class MixedDomainsLoss(nn.Module):
     """MDTVSFA's loss: one relative score for all domains, and a line per domain onto its labels.
 

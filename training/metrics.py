@@ -96,48 +96,72 @@ class Logistic4:
         return np.asarray(self.low + (self.high - self.low) * special.expit(z), dtype=np.float64)
 
 
-def _logistic(x: F64, high: float, low: float, centre: float, width: float) -> F64:
-    # A small floor keeps the division finite when the optimiser steps across width = 0.
-    return np.asarray(low + (high - low) * special.expit((x - centre) / max(abs(width), 1e-9)), np.float64)
+#: Narrowest and widest curve, as the log of its width: a step between neighbours, and a straight line.
+_LOG_WIDTHS = (-20.0, 20.0)
+
+
+def _steepness(log_width: float) -> float:
+    return math.exp(-min(max(log_width, _LOG_WIDTHS[0]), _LOG_WIDTHS[1]))
+
+
+def _logistic(z: F64, high: float, low: float, centre: float, log_width: float) -> F64:
+    return np.asarray(low + (high - low) * special.expit((z - centre) * _steepness(log_width)), np.float64)
+
+
+def _logistic_jacobian(z: F64, high: float, low: float, centre: float, log_width: float) -> F64:
+    slope = _steepness(log_width)
+    u = (z - centre) * slope
+    e = special.expit(u)
+    d = (high - low) * e * (1 - e)
+    return np.stack([e, 1 - e, -d * slope, -d * u], axis=1)  # (n, 4)
+
+
+def _best_on_grid(z: F64, y: F64) -> tuple[float, float, float, float]:
+    """High, low, centre and log width of the best curve on a grid; high and low are solved for."""
+    centres = np.linspace(-3, 3, 25)
+    best = (-1.0, 0.0, 0.0, 0.0, 0.0)
+    for log_width in np.linspace(math.log(0.02), math.log(20), 25):
+        e = special.expit((z - centres[:, None]) * math.exp(-log_width))  # (25, n)
+        e_centred = e - e.mean(axis=1, keepdims=True)
+        variance = (e_centred**2).sum(axis=1)
+        slope = np.divide(e_centred @ (y - y.mean()), variance, out=np.zeros(25), where=variance > 1e-12)
+        k = int(np.argmax(slope**2 * variance))
+        explained = float(slope[k] ** 2 * variance[k])
+        if explained > best[0]:
+            low = float(y.mean() - slope[k] * e[k].mean())
+            best = (explained, low + float(slope[k]), low, float(centres[k]), float(log_width))
+    return best[1:]
 
 
 def fit_logistic(predicted: npt.ArrayLike, label: npt.ArrayLike) -> Logistic4 | None:
     """Least-squares fit of `Logistic4` to n pairs.
 
-    The optimum has local rivals, so the fit starts from several widths and centres on standardised
-    predictions, with the direction of the raw correlation, and keeps the best.
+    The optimum has local rivals, and where the data show less than both bends it lies at infinite asymptotes.
+    So the start is the best point of a grid over centre and width (the asymptotes are linear, hence solved),
+    on standardised predictions, and it is the answer where the polish from there does not converge.
 
     Returns:
-        The fit; None for fewer than four pairs (it has four parameters), for constant or non-finite input,
-        or where no start converges.
+        The fit; None for fewer than four pairs (it has four parameters) and for constant or non-finite input.
     """
     pairs = _pairs(predicted, label)
     if pairs is None or pairs[0].size < 4 or math.isnan(_pearson(*pairs)):
         return None
     x, y = pairs
-    mean, scale, spread = float(x.mean()), float(x.std()), float(np.ptp(y))
+    mean, scale = float(x.mean()), float(x.std())
     z = (x - mean) / scale
-    rising = _pearson(z, y) >= 0
-    # Asymptotes a little beyond the data: starting on them, where the curve is flat, stalls the search.
-    top, bottom = float(y.max()) + 0.05 * spread, float(y.min()) - 0.05 * spread
-    high, low = (top, bottom) if rising else (bottom, top)
-    best: Logistic4 | None = None
-    best_error = math.inf
-    for centre in (0.0, float(np.median(z)), -1.0, 1.0):
-        for width in (0.25, 0.6, 1.5):
-            try:
-                with warnings.catch_warnings():
-                    # The covariance is not used, and cannot be estimated for a perfect or a near-linear fit.
-                    warnings.simplefilter("ignore", optimize.OptimizeWarning)
-                    found, _ = optimize.curve_fit(_logistic, z, y, p0=(high, low, centre, width), maxfev=4000)
-            except RuntimeError:
-                continue
-            error = float(np.sum((_logistic(z, *found) - y) ** 2))
-            if error < best_error * (1 - 1e-9) and np.isfinite(found).all():
-                best_error = error
-                h, lo, c, w = (float(value) for value in found)
-                best = Logistic4(h, lo, mean + scale * c, scale * max(abs(w), 1e-9))
-    return best
+    found = _best_on_grid(z, y)
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            # The covariance is not used; for a perfect fit it cannot be estimated, or overflows.
+            warnings.simplefilter("ignore", optimize.OptimizeWarning)
+            polished, _ = optimize.curve_fit(_logistic, z, y, p0=found, jac=_logistic_jacobian, maxfev=400)
+        if np.isfinite(polished).all():
+            h, lo, c, w = (float(value) for value in polished)
+            found = h, lo, c, w
+    except RuntimeError:
+        pass
+    high, low, centre, log_width = found
+    return Logistic4(high, low, mean + scale * centre, scale / _steepness(log_width))
 
 
 @dataclass(frozen=True, slots=True)

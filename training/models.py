@@ -16,9 +16,12 @@ strength depends on that scale.
 from __future__ import annotations
 
 import pickle
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -137,23 +140,22 @@ class QualityHead(nn.Module):
         score = torch.where(inside, pooled, 0.0).sum(dim=1) / lengths
         return pooled, torch.sigmoid(score) if self.config.bounded else score
 
-    def forward(self, clips: list[Tensor]) -> Tensor:
+    def forward(self, frames: Tensor, lengths: Sequence[int]) -> Tensor:
         """Score whole clips.
 
         Frames of all clips are reduced in one product, before padding, so padding costs nothing there; the
         recurrent cell runs over the padding, which it cannot look back from, and pooling leaves it out.
 
         Args:
-            clips: B tensors (T_i, F), T_i >= 1.
+            frames: (sum of lengths, F) features, clip after clip.
+            lengths: Frames of each of the B clips, >= 1.
 
         Returns:
             (B,) scores.
         """
-        counts = [len(clip) for clip in clips]
-        reduced = self.reduce(torch.cat(clips))  # (sum T, F) -> (sum T, reduced)
-        padded = nn.utils.rnn.pad_sequence(list(reduced.split(counts)), batch_first=True)  # (B, T, reduced)
-        lengths = torch.tensor(counts, device=padded.device)
-        return self.pool(self.frame_quality(padded), lengths)[1]
+        reduced = self.reduce(frames)  # (sum T, F) -> (sum T, reduced)
+        padded = nn.utils.rnn.pad_sequence(list(reduced.split(list(lengths))), batch_first=True)  # (B, T, ·)
+        return self.pool(self.frame_quality(padded), torch.tensor(lengths, device=padded.device))[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,66 +192,60 @@ def score_clip(head: QualityHead, features: Tensor) -> ClipScore:
 _VSFA_NAMES = {"ann.fc0.": "reduce.", "rnn.": "rnn.", "q.": "q."}
 
 
-def load_checkpoint(path: Path) -> dict[str, Tensor]:
-    """Tensors of a checkpoint file, on the CPU; nothing in the file is executed.
-
-    Raises:
-        DataError: The file is missing, damaged, or holds anything but named tensors.
-    """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise DataError(path.name, [f"cannot be read as weights: {str(error).splitlines()[0]}"]) from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise DataError(path.name, ["holds something else than named tensors"])
-    return state
-
-
-def load_vsfa(path: Path) -> QualityHead:
-    """The released VSFA head (``VSFA.pt``) as a sub-GRU in float32, ready to score.
-
-    Raises:
-        DataError: As `load_checkpoint`, or names or shapes are not VSFA's.
-    """
-    state = load_checkpoint(path)
-    ours = {
-        new + name.removeprefix(old): value
-        for name, value in state.items()
-        for old, new in _VSFA_NAMES.items()
-        if name.startswith(old)
-    }
-    try:
-        reduced, features = ours["reduce.weight"].shape
-        head = QualityHead(HeadConfig(features, reduced, ours["rnn.weight_hh_l0"].shape[1]))
-        head.load_state_dict(ours)
-    except (KeyError, ValueError, RuntimeError) as error:
-        raise DataError(path.name, [f"is not a VSFA head: {' '.join(str(error).split())}"]) from error
-    return head.eval()
-
-
 def save_head(head: QualityHead, path: Path) -> None:
     """Write a head that `load_head` reads: its configuration and its weights."""
     torch.save({"config": asdict(head.config), "state": head.state_dict()}, path)
 
 
 def load_head(path: Path) -> QualityHead:
-    """A head written by `save_head`, ready to score.
+    """A head on the CPU, ready to score: one of `save_head`, or the released ``VSFA.pt`` as a sub-GRU.
+
+    Only tensors and plain values are read from the file; nothing in it is executed.
 
     Raises:
         DataError: The file is missing, damaged or something else.
     """
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
-        head = QualityHead(HeadConfig(**saved["config"]))
-        head.load_state_dict(saved["state"])
-    except (
-        OSError,
-        RuntimeError,
-        EOFError,
-        KeyError,
-        TypeError,
-        ValueError,
-        pickle.UnpicklingError,
-    ) as error:
-        raise DataError(path.name, [f"is not a saved head: {' '.join(str(error).split())}"]) from error
+        if not isinstance(saved, dict):
+            raise TypeError(f"a {type(saved).__name__}")
+        if "config" in saved:
+            config, state = HeadConfig(**saved["config"]), saved["state"]
+        else:
+            state = {
+                new + name.removeprefix(old): value
+                for name, value in saved.items()
+                for old, new in _VSFA_NAMES.items()
+                if name.startswith(old)
+            }
+            reduced, features = state["reduce.weight"].shape
+            config = HeadConfig(features, reduced, state["rnn.weight_hh_l0"].shape[1])
+        head = QualityHead(config)
+        head.load_state_dict(state)
+    except OSError as error:
+        raise DataError(path.name, [f"cannot be read: {error.strerror or error}"]) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        raise DataError(path.name, [f"holds no head: {' '.join(str(error).split())}"]) from error
     return head.eval()
+
+
+def to_arrays(head: QualityHead) -> dict[str, npt.NDArray[np.float32]]:
+    """Weights of a GRU head under the names of ``monitor.core.head.VsfaHead``.
+
+    Raises:
+        ValueError: The head has no GRU.
+    """
+    if not isinstance(head.rnn, nn.GRU):
+        raise ValueError(f"the monitor's head is a GRU, this one has {head.config.cell!r}")
+    state = head.state_dict()
+    tensors = {
+        "fc_w": state["reduce.weight"],
+        "fc_b": state["reduce.bias"],
+        "w_ih": state["rnn.weight_ih_l0"],
+        "w_hh": state["rnn.weight_hh_l0"],
+        "b_ih": state["rnn.bias_ih_l0"],
+        "b_hh": state["rnn.bias_hh_l0"],
+        "q_w": state["q.weight"][0],
+        "q_b": state["q.bias"][0],
+    }
+    return {name: tensor.float().numpy() for name, tensor in tensors.items()}

@@ -12,6 +12,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the train extra (torch)")
 
+from monitor.core.head import VsfaHead  # noqa: E402
 from training import models  # noqa: E402
 from training.errors import DataError  # noqa: E402
 from training.models import ROWS, HeadConfig, QualityHead, hysteresis_pool  # noqa: E402
@@ -55,7 +56,7 @@ def test_padding_a_batch_changes_no_score(row: str) -> None:
     torch.manual_seed(0)
     head = QualityHead(replace(ROWS[row], features=6, reduced=5, hidden=4, tau=3)).double()
     clips = [torch.randn(length, 6, dtype=torch.float64) for length in (1, 9, 4)]
-    together = head(clips)
+    together = head(torch.cat(clips), [1, 9, 4])
     alone = [models.score_clip(head, clip).score for clip in clips]
     assert together.tolist() == pytest.approx(alone, abs=1e-12)
 
@@ -64,7 +65,7 @@ def test_padding_a_batch_changes_no_score(row: str) -> None:
 def test_gradients_are_finite_with_padding(row: str) -> None:
     torch.manual_seed(0)
     head = QualityHead(replace(ROWS[row], features=6, reduced=5, hidden=4))
-    head([torch.randn(length, 6) for length in (1, 30)]).sum().backward()
+    head(torch.randn(31, 6), [1, 30]).sum().backward()
     for name, parameter in head.named_parameters():
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name
@@ -82,19 +83,19 @@ def test_no_time_cannot_see_the_order_of_frames_and_the_others_can() -> None:
     clip = torch.randn(12, 6)
     for row, config in ROWS.items():
         head = QualityHead(replace(config, features=6, reduced=5, hidden=4))
-        same = math.isclose(head([clip]).item(), head([clip.flip(0)]).item(), abs_tol=1e-6)
+        same = math.isclose(head(clip, [12]).item(), head(clip.flip(0), [12]).item(), abs_tol=1e-6)
         assert same == (row == "no-time"), row
 
 
 def test_bounded_scores_stay_within_zero_and_one() -> None:
     torch.manual_seed(0)
     head = QualityHead(replace(SMALL, bounded=True))
-    score = head([1000 * torch.randn(5, 6) for _ in range(8)])
+    score = head(1000 * torch.randn(40, 6), [5] * 8)
     assert ((score >= 0) & (score <= 1)).all()
     raw = QualityHead(SMALL)
     raw.load_state_dict(head.state_dict())
-    clip = [torch.randn(5, 6)]
-    torch.testing.assert_close(head(clip), torch.sigmoid(raw(clip)))
+    clip = torch.randn(5, 6)
+    torch.testing.assert_close(head(clip, [5]), torch.sigmoid(raw(clip, [5])))
 
 
 @pytest.mark.parametrize("length", [1, 5, 12, 13, 100, 240])
@@ -103,7 +104,7 @@ def test_released_weights_give_the_golden_scores(shared_dir: Path, length: int) 
     x = np.abs(np.random.default_rng(1000 + length).standard_normal((length, 4096), dtype=np.float32))
     x *= np.float32(0.5)
     np.testing.assert_allclose(x[0, :8], golden[f"x_head_{length}"])
-    head = models.load_vsfa(shared_dir / "reference" / "VSFA.pt")
+    head = models.load_head(shared_dir / "reference" / "VSFA.pt")
     for precision, suffix, tolerance in ((torch.float32, "", 1e-5), (torch.float64, "64", 1e-10)):
         found = models.score_clip(head.to(precision), torch.from_numpy(x).to(precision))
         np.testing.assert_allclose(found.q.numpy(), golden[f"q{suffix}_{length}"], rtol=0, atol=tolerance)
@@ -119,8 +120,8 @@ def test_a_saved_head_comes_back_as_it_was(tmp_path: Path) -> None:
     models.save_head(head, tmp_path / "head.pt")
     back = models.load_head(tmp_path / "head.pt")
     assert back.config == head.config
-    clip = [torch.randn(7, 6)]
-    assert torch.equal(back(clip), head(clip))
+    clip = torch.randn(7, 6)
+    assert torch.equal(back(clip, [7]), head(clip, [7]))
 
 
 def test_files_that_are_no_weights_are_named(tmp_path: Path) -> None:
@@ -130,11 +131,10 @@ def test_files_that_are_no_weights_are_named(tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(1)}, other)
     listed = tmp_path / "list.pt"
     torch.save([1, 2], listed)
-    for load in (models.load_vsfa, models.load_head):
-        for path in (damaged, other, listed, tmp_path / "absent.pt"):
-            with pytest.raises(DataError, match=path.name) as caught:
-                load(path)
-            assert "\n" not in str(caught.value)
+    for path in (damaged, other, listed, tmp_path / "absent.pt", tmp_path):
+        with pytest.raises(DataError, match=path.name) as caught:
+            models.load_head(path)
+        assert "\n" not in str(caught.value)
 
 
 def test_features_of_another_width_are_refused() -> None:
@@ -146,3 +146,22 @@ def test_features_of_another_width_are_refused() -> None:
 def test_unknown_parts_are_refused(change: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="must be"):
         QualityHead(replace(SMALL, **change))  # type: ignore[arg-type]
+
+
+def test_only_a_gru_goes_to_the_monitor() -> None:
+    with pytest.raises(ValueError, match="lstm"):
+        models.to_arrays(QualityHead(replace(SMALL, cell="lstm")))
+
+
+@pytest.mark.parametrize("length", [1, 40])
+def test_the_monitor_runs_the_same_head(length: int) -> None:
+    torch.manual_seed(2)
+    head = QualityHead(SMALL)
+    features = torch.randn(length, 6)
+    ours = VsfaHead(models.to_arrays(head))
+    state = np.zeros((1, ours.state_size))
+    q = []
+    for row in ours.reduce(features.numpy(), None):
+        state, quality, _ = ours.step(row[None], state)
+        q.append(float(quality[0]))
+    assert q == pytest.approx(models.score_clip(head, features).q.tolist(), abs=1e-6)

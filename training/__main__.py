@@ -1,0 +1,74 @@
+"""``python -m training COMMAND``: the offline tools.
+
+A command is a module with ``add_arguments(parser)`` and ``run(args) -> int``, named in `COMMANDS`. Only the
+module of the command that was asked for is imported, so ``--help`` does not wait for torch.
+
+Exit status: 0 done, 1 tried and failed, 2 asked for something impossible. Data go to stdout, errors to
+stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from engines.errors import EngineError
+from training.errors import TrainingError, UsageError
+
+
+class Command(NamedTuple):
+    """Where a command lives, and its line in ``--help``."""
+
+    module: str
+    help: str
+
+
+COMMANDS = {
+    "synthesise": Command("training.synthesise", "make the training material of the bundled model"),
+    "train": Command("training.train", "train heads of the study on cached features"),
+    "evaluate": Command("training.evaluate", "score finished runs on cached features"),
+    "score-features": Command("training.score_features", "score one clip's cached features with a head"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: Arguments after the program's name; default: the process's.
+
+    Returns:
+        Exit status.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(prog="python -m training", description="Offline tools of vqwatch.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    modules = {}
+    try:
+        for name, command in COMMANDS.items():
+            of_command = commands.add_parser(name, help=command.help, description=command.help)
+            if arguments[:1] == [name]:
+                modules[name] = importlib.import_module(command.module)
+                modules[name].add_arguments(of_command)
+        args = parser.parse_args(arguments)
+        return int(modules[args.command].run(args))
+    except UsageError as error:
+        return _fail(error, 2)
+    except (TrainingError, EngineError, OSError) as error:
+        return _fail(error, 1)
+    except ModuleNotFoundError as error:
+        return _fail(f"{error.name} is not installed: pip install 'vqwatch[train]'", 1)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+
+
+def _fail(message: object, status: int) -> int:
+    print(f"python -m training: error: {message}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
