@@ -43,7 +43,8 @@ class _Basic(nn.Module):
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(out))
         kept = x if self.downsample is None else self.downsample(x)
-        return self.relu(out + kept)
+        result: Tensor = self.relu(out + kept)
+        return result
 
 
 class _Bottleneck(nn.Module):
@@ -65,7 +66,8 @@ class _Bottleneck(nn.Module):
         out = self.relu(self.bn2(self.conv2(out)))
         out = self.bn3(self.conv3(out))
         kept = x if self.downsample is None else self.downsample(x)
-        return self.relu(out + kept)
+        result: Tensor = self.relu(out + kept)
+        return result
 
 
 def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Sequential | None:
@@ -83,6 +85,9 @@ class Trunk(nn.Module):
         colour: ``rgb`` (ImageNet statistics) or ``yuv`` (limited range).
     """
 
+    mean: Tensor
+    sd: Tensor
+
     def __init__(self, depth: int = 18, *, width: float = 1.0, colour: str = "rgb") -> None:
         super().__init__()
         if depth not in _STAGES:
@@ -98,12 +103,14 @@ class Trunk(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
         inputs = channels[0]
-        for index, (count, size) in enumerate(zip(blocks, channels, strict=True), start=1):
-            stage = []
+        stages = []
+        for index, (count, size) in enumerate(zip(blocks, channels, strict=True)):
+            stage: list[nn.Module] = []
             for block in range(count):
-                stage.append(kind(inputs, size, 2 if block == 0 and index > 1 else 1))
+                stage.append(kind(inputs, size, 2 if block == 0 and index else 1))
                 inputs = size * kind.expansion
-            setattr(self, f"layer{index}", nn.Sequential(*stage))
+            stages.append(nn.Sequential(*stage))
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages
         #: F, the number of features: mean and standard deviation of each channel of layer4.
         self.feature_size = 2 * inputs
         for module in self.modules():

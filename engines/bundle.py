@@ -21,7 +21,6 @@ from engines.errors import BundleError
 from engines.preprocess import InputMode, InputSpec
 
 MANIFEST = "manifest.json"
-SCHEMA_VERSION = 1
 #: The bundle that ships with vqwatch.
 BUNDLED = "vqwatch-base"
 
@@ -98,7 +97,7 @@ class CalibrationPart(_Part):
 class Manifest(_Part):
     """What a bundle is."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
     version: str
     description: str = ""

@@ -73,7 +73,9 @@ class InputSpec:
 
     def __post_init__(self) -> None:
         if self.mode is InputMode.FRAGMENTS and (self.grid < 1 or self.patch < 2 or self.patch % 2):
-            raise ValueError(f"fragments need grid >= 1 and an even patch >= 2, got {self.grid}, {self.patch}")
+            raise ValueError(
+                f"fragments need grid >= 1 and an even patch >= 2, got {self.grid}, {self.patch}"
+            )
         if self.mode is InputMode.RESIZE and self.size < 32:
             raise ValueError(f"resize needs a short side of at least 32 px, got {self.size}")
         if self.colour not in ("yuv", "rgb"):
@@ -252,7 +254,9 @@ def _strip_starts(length: int, strips: int) -> I64:
     return (np.arange(1, strips * 2, 2) * last // (strips * 2)) * STRIP_PX
 
 
-def _plane(picture: VideoFrame, index: int, kind: type[np.unsignedinteger]) -> npt.NDArray[np.unsignedinteger]:
+def _plane(
+    picture: VideoFrame, index: int, kind: type[np.unsignedinteger]
+) -> npt.NDArray[np.unsignedinteger]:
     plane = picture.planes[index]
     stride = plane.line_size // np.dtype(kind).itemsize
     flat = np.frombuffer(plane, dtype=kind)  # type: ignore[call-overload]
@@ -262,7 +266,7 @@ def _plane(picture: VideoFrame, index: int, kind: type[np.unsignedinteger]) -> n
 
 def _to_limited_8bit(values: npt.NDArray[np.unsignedinteger], native: Planes, *, chroma: bool) -> U8:
     if native.bits > 8:
-        values = values >> (native.bits - 8)
+        values = np.right_shift(values, np.uint16(native.bits - 8))
     if native.full_range:
         # BT.601/709 quantisation: luma 16-235, chroma 16-240.
         scaled = values.astype(np.float32)
@@ -273,7 +277,10 @@ def _to_limited_8bit(values: npt.NDArray[np.unsignedinteger], native: Planes, *,
 
 def _yuv_to_rgb(yuv: U8, *, bt709: bool) -> U8:
     """Limited-range YUV to full-range RGB, (3, H, W) uint8 both; matrix by the usual rule of the picture height."""
-    y, u, v = (yuv[0].astype(np.float32) - 16) * (255 / 219), *(yuv[1:].astype(np.float32) - 128) * (255 / 224)
+    y, u, v = (
+        (yuv[0].astype(np.float32) - 16) * (255 / 219),
+        *(yuv[1:].astype(np.float32) - 128) * (255 / 224),
+    )
     kr, kb = (0.2126, 0.0722) if bt709 else (0.299, 0.114)
     kg = 1 - kr - kb
     red = y + 2 * (1 - kr) * v

@@ -37,7 +37,10 @@ class TorchEngine:
         self._bf16 = precision is Precision.BF16
         manifest = bundle.manifest
         self._trunk = trunk_from_onnx(
-            bundle.trunk_path, depth=manifest.trunk.depth, width=manifest.trunk.width, colour=manifest.input.colour
+            bundle.trunk_path,
+            depth=manifest.trunk.depth,
+            width=manifest.trunk.width,
+            colour=manifest.input.colour,
         )
         self.info = EngineInfo(
             name="torch",

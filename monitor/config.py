@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
 from monitor.errors import UsageError
 from monitor.types import Severity
@@ -53,7 +61,10 @@ class SamplingSection(_Section):
     """The analysed grid. Changes numbers."""
 
     fps: float | None = Field(
-        None, gt=0, le=120, description="samples a second; must be what the bundle was made for, which is the default"
+        None,
+        gt=0,
+        le=120,
+        description="samples a second; must be what the bundle was made for, which is the default",
     )
 
 
@@ -89,7 +100,9 @@ class HttpSection(_Section):
 class IngestSection(_Section):
     """How feeds are opened and how much may wait."""
 
-    open_timeout: Duration = Field(4.0, description="longest silence while opening, for each of its two phases")
+    open_timeout: Duration = Field(
+        4.0, description="longest silence while opening, for each of its two phases"
+    )
     read_timeout: Duration = Field(2.0, description="longest silence while reading")
     stall: Duration = Field(3.0, description="no picture for this long: the feed is lost")
     mailbox: int = Field(75, ge=2, description="samples a stream that may wait for the engine")
@@ -160,7 +173,9 @@ def load_config(path: Path, overrides: dict[str, Any] | None = None) -> Config:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark is not None else str(path)
-        raise UsageError(f"{where}: not YAML: {getattr(error, 'problem', None) or 'cannot be parsed'}") from error
+        raise UsageError(
+            f"{where}: not YAML: {getattr(error, 'problem', None) or 'cannot be parsed'}"
+        ) from error
     if data is None:
         data = {}
     if not isinstance(data, dict):

@@ -35,7 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's arguments."""
     parser.add_argument("--trunk", type=Path, required=True, metavar="FILE")
     parser.add_argument("--head", type=Path, required=True, metavar="FILE")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the bundle; its name is the model's")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder of the bundle; its name is the model's"
+    )
     parser.add_argument("--version", default="1.0.0")
 
 

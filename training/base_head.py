@@ -61,7 +61,9 @@ class Clips:
         return np.array([f.level for f in self.facts])
 
 
-def load_clips(folder: Path, model: trunk_training.TrunkModel, scales: dict[str, float] | None) -> tuple[Clips, dict[str, float]]:
+def load_clips(
+    folder: Path, model: trunk_training.TrunkModel, scales: dict[str, float] | None
+) -> tuple[Clips, dict[str, float]]:
     """Reads group files and runs the trunk over them; label scales are fitted where none are given."""
     files = sorted(folder.glob("*.npz"))
     if not files:
@@ -70,7 +72,9 @@ def load_clips(folder: Path, model: trunk_training.TrunkModel, scales: dict[str,
     for index, file in enumerate(track(files, description=f"trunk over {folder.name}")):
         with np.load(file) as data:
             y, uv = data["y"], data["uv"]
-            outputs = trunk_training.outputs_of(model, y.reshape(-1, *y.shape[2:]), uv.reshape(-1, *uv.shape[2:]))
+            outputs = trunk_training.outputs_of(
+                model, y.reshape(-1, *y.shape[2:]), uv.reshape(-1, *uv.shape[2:])
+            )
             trunk.append(outputs.reshape(len(y), CLIP_LENGTH, -1))
             side.append(data["side"])
             facts += [ClipFacts(**f) for f in json.loads(str(data["facts"]))]
@@ -184,7 +188,9 @@ def train(clips: Clips, *, epochs: int, seed: int, groups_per_batch: int = 10) -
     return model
 
 
-def _sequences(clips: Clips, rows: npt.NDArray[np.int64], rng: np.random.Generator) -> tuple[Tensor, Tensor, int]:
+def _sequences(
+    clips: Clips, rows: npt.NDArray[np.int64], rng: np.random.Generator
+) -> tuple[Tensor, Tensor, int]:
     """Crops of the clips, half of the time behind another clip: on air no clip begins at state zero."""
     length = int(rng.integers(75, CLIP_LENGTH + 1))
     start = int(rng.integers(0, CLIP_LENGTH - length + 1))
@@ -197,7 +203,11 @@ def _sequences(clips: Clips, rows: npt.NDArray[np.int64], rng: np.random.Generat
     # A clip's first picture has nothing to differ from and reads as still; behind a cut it would not.
     side[:, 0] = side[:, 1]
     trunk = np.concatenate([clips.trunk[before, -prefix:], trunk], axis=1)
-    return torch.from_numpy(trunk), torch.from_numpy(np.concatenate([clips.side[before, -prefix:], side], axis=1)), prefix
+    return (
+        torch.from_numpy(trunk),
+        torch.from_numpy(np.concatenate([clips.side[before, -prefix:], side], axis=1)),
+        prefix,
+    )
 
 
 def _loss(score: Tensor, label: Tensor, group: Tensor, temporal: Tensor) -> Tensor:
@@ -275,7 +285,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trunk", type=Path, required=True, metavar="FILE", help="weights from `trunk`")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="where the head goes (.pt)")
     parser.add_argument("--epochs", type=int, default=40)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2], help="one head each; the first is kept")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[1, 2], help="one head each; the first is kept"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -297,8 +309,12 @@ def run(args: argparse.Namespace) -> int:
             args.out.parent.mkdir(parents=True, exist_ok=True)
             torch.save(
                 {
-                    "arrays": {k: torch.from_numpy(np.array(v)) for k, v in model.arrays(trunk.outputs).items()},
-                    "train": torch.from_numpy(np.stack([train_score, clips.label, clips.level.astype(float)])),
+                    "arrays": {
+                        k: torch.from_numpy(np.array(v)) for k, v in model.arrays(trunk.outputs).items()
+                    },
+                    "train": torch.from_numpy(
+                        np.stack([train_score, clips.label, clips.level.astype(float)])
+                    ),
                     "holdout": torch.from_numpy(
                         np.stack([held_score, held.label, held_causes.argmax(axis=1).astype(float)])
                     ),

@@ -89,7 +89,9 @@ def _alias(plane: npt.NDArray[np.uint8], factor: float, *, smooth: bool) -> npt.
     wy, wx = (y0 - top)[:, None].astype(np.float32), (x0 - left)[None].astype(np.float32)
     values = small.astype(np.float32)
     rows_blend = values[top] * (1 - wy) + values[bottom] * wy
-    out: npt.NDArray[np.uint8] = (rows_blend[:, left] * (1 - wx) + rows_blend[:, right] * wx + 0.5).astype(np.uint8)
+    out: npt.NDArray[np.uint8] = (rows_blend[:, left] * (1 - wx) + rows_blend[:, right] * wx + 0.5).astype(
+        np.uint8
+    )
     return out
 
 
@@ -116,7 +118,9 @@ def noise(pictures: Iterable[Picture], level: float, rng: Rng, fps: float) -> It
 def noise_at(pictures: Iterable[Picture], sigma: float, rng: Rng) -> Iterator[Picture]:
     """White noise of a given standard deviation in grey levels."""
     for picture in pictures:
-        yield Picture(*(_noisy(p, s, rng) for p, s in zip(picture, (sigma, sigma / 2, sigma / 2), strict=True)))
+        yield Picture(
+            *(_noisy(p, s, rng) for p, s in zip(picture, (sigma, sigma / 2, sigma / 2), strict=True))
+        )
 
 
 def _noisy(plane: npt.NDArray[np.uint8], sigma: float, rng: Rng) -> npt.NDArray[np.uint8]:
@@ -146,7 +150,9 @@ def macroblocks(pictures: Iterable[Picture], level: float, rng: Rng, fps: float)
             r, c, run = int(rng.integers(rows)), int(rng.integers(columns)), int(rng.integers(2, 11))
             left, right = c * 16, min((c + run) * 16, width)
             source = int(rng.integers(0, max(1, width - (right - left)))) & ~1
-            y[r * 16 : r * 16 + 16, left:right] = picture.y[r * 16 : r * 16 + 16, source : source + right - left]
+            y[r * 16 : r * 16 + 16, left:right] = picture.y[
+                r * 16 : r * 16 + 16, source : source + right - left
+            ]
             half = slice(r * 8, r * 8 + 8)
             u[half, left // 2 : right // 2] = 128
             v[half, left // 2 : right // 2] = 128

@@ -57,7 +57,9 @@ def find_contents(folders: list[Path]) -> list[Content]:
     for folder in folders:
         found = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in VIDEO_SUFFIXES + IMAGE_SUFFIXES]
         if not found:
-            raise FileNotFoundError(f"{folder}: no pictures or clips ({', '.join(VIDEO_SUFFIXES + IMAGE_SUFFIXES)})")
+            raise FileNotFoundError(
+                f"{folder}: no pictures or clips ({', '.join(VIDEO_SUFFIXES + IMAGE_SUFFIXES)})"
+            )
         stems = _stems(folder)
         for path in found:
             if path.name.startswith(UNFIT):
@@ -215,12 +217,18 @@ class _Pan:
             scale, zoom, (source[0] / 2, source[1] / 2), reach, rate, tuple(rng.uniform(0, 2 * np.pi, 2))
         )
 
-    def box(self, t: float, source: tuple[int, int], size: tuple[int, int]) -> tuple[float, float, float, float]:
+    def box(
+        self, t: float, source: tuple[int, int], size: tuple[int, int]
+    ) -> tuple[float, float, float, float]:
         scale = self.scale * (1 + self.zoom * 50 * np.sin(t / 50))
         corners = []
         for axis in range(2):
             side = min(size[axis] * scale, source[axis])
-            at = self.centre[axis] + self.reach[axis] * np.sin(self.rate[axis] * t + self.phase[axis]) - side / 2
+            at = (
+                self.centre[axis]
+                + self.reach[axis] * np.sin(self.rate[axis] * t + self.phase[axis])
+                - side / 2
+            )
             corners.append((float(np.clip(at, 0, source[axis] - side)), side))
         (left, width), (top, height) = corners
         return left, top, left + width, top + height

@@ -34,9 +34,7 @@ def _patches(mosaic: U8, patch: int) -> npt.NDArray[np.float32]:
 
 
 def _halve(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    out: npt.NDArray[np.float32] = (
-        x[:, ::2, ::2] + x[:, 1::2, ::2] + x[:, ::2, 1::2] + x[:, 1::2, 1::2]
-    ) / 4
+    out: npt.NDArray[np.float32] = (x[:, ::2, ::2] + x[:, 1::2, ::2] + x[:, ::2, 1::2] + x[:, 1::2, 1::2]) / 4
     return out
 
 

@@ -75,7 +75,9 @@ def make_group(content: Content, others: list[Content], kind: str, out: Path, se
     levels = sorted(rng.choice([1, 2, 3, 4, 5], size=3, replace=False).tolist())
     stacks: dict[str, list[npt.NDArray[np.generic]]] = {"y": [], "uv": [], "side": []}
     facts = []
-    motion = float(np.mean([np.abs(b.y[::4, ::4].astype(int) - a.y[::4, ::4]).mean() for a, b in _pairs(clean)]))
+    motion = float(
+        np.mean([np.abs(b.y[::4, ::4].astype(int) - a.y[::4, ::4]).mean() for a, b in _pairs(clean)])
+    )
     for level in (0, *levels):
         variant = ""
         held_steps: list[tuple[bool, float]] = [(False, 1.0)] * CLIP_LENGTH
@@ -90,7 +92,11 @@ def make_group(content: Content, others: list[Content], kind: str, out: Path, se
             pictures = mild_encode(pictures, rng, 25)
         y, uv, side = _cut_clip(islice(pictures, CLIP_LENGTH), held_steps)
         compare = variant in ("", "plain", "grain")
-        ssim = [fragment_ssim_db(r, d) for r, d in zip(reference[::5], y[::5], strict=True)] if compare else [24.0]
+        ssim = (
+            [fragment_ssim_db(r, d) for r, d in zip(reference[::5], y[::5], strict=True)]
+            if compare
+            else [24.0]
+        )
         facts.append(
             ClipFacts(
                 content.name, content.stem, kind if level else "clean", int(level), variant, *size, motion,
@@ -105,7 +111,12 @@ def make_group(content: Content, others: list[Content], kind: str, out: Path, se
 
 
 def _benign(
-    variant: str, content: Content, others: list[Content], clean: list[Picture], size: tuple[int, int], rng: Rng
+    variant: str,
+    content: Content,
+    others: list[Content],
+    clean: list[Picture],
+    size: tuple[int, int],
+    rng: Rng,
 ) -> tuple[Iterable[Picture], list[tuple[bool, float]]]:
     """A clean clip that must not be called damaged, and per sample (held by the grid, step in samples)."""
     plain = [(False, 1.0)] * CLIP_LENGTH
@@ -268,9 +279,12 @@ def clip_jobs(contents: list[Content], groups: int, out: Path, seed: int) -> lis
 def picture_jobs(contents: list[Content], count: int, out: Path, seed: int) -> list[Job]:
     """Batches of trunk pictures, each of one content."""
     rng = np.random.default_rng(seed)
-    order = np.concatenate([rng.permutation(len(contents)) for _ in range(count // len(contents) + 1)])[:count]
+    order = np.concatenate([rng.permutation(len(contents)) for _ in range(count // len(contents) + 1)])[
+        :count
+    ]
     return [
-        (make_pictures, (contents[c], contents, out, seed * 100_000 + i)) for i, c in enumerate(order.tolist())
+        (make_pictures, (contents[c], contents, out, seed * 100_000 + i))
+        for i, c in enumerate(order.tolist())
     ]
 
 

@@ -17,13 +17,20 @@ HOLDOUT_SHARE = 0.14
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's arguments."""
     parser.add_argument(
-        "--sources", type=Path, nargs="+", required=True, metavar="DIR", help="folders of clean stills and clips"
+        "--sources",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="DIR",
+        help="folders of clean stills and clips",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the material goes")
     parser.add_argument("--pictures", type=int, default=500, metavar="N", help="batches of 30 trunk pictures")
     parser.add_argument("--groups", type=int, default=160, metavar="N", help="training groups of four clips")
     parser.add_argument("--holdout-groups", type=int, default=64, metavar="N", help="hold-out groups")
-    parser.add_argument("--jobs", type=int, default=multiprocessing.cpu_count(), metavar="N", help="processes")
+    parser.add_argument(
+        "--jobs", type=int, default=multiprocessing.cpu_count(), metavar="N", help="processes"
+    )
     parser.add_argument("--seed", type=int, default=1, metavar="N")
 
 

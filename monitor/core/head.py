@@ -113,7 +113,10 @@ class BottleneckHead:
     names_causes = True
 
     def __init__(self, arrays: Arrays) -> None:
-        self._bottleneck_w, self._bottleneck_b = _take(arrays, "bottleneck_w", 2), _take(arrays, "bottleneck_b", 1)
+        self._bottleneck_w, self._bottleneck_b = (
+            _take(arrays, "bottleneck_w", 2),
+            _take(arrays, "bottleneck_b", 1),
+        )
         self._trunk_mean, self._trunk_sd = _take(arrays, "trunk_mean", 1), _take(arrays, "trunk_sd", 1)
         self._side_mean, self._side_sd = _take(arrays, "side_mean", 1), _take(arrays, "side_sd", 1)
         self._trunk_w, self._trunk_b = _take(arrays, "trunk_in_w", 2), _take(arrays, "trunk_in_b", 1)
@@ -126,7 +129,11 @@ class BottleneckHead:
         self.side_size = self._side_w.shape[1]
         hidden, inputs = self._gru.hidden, self._gru.inputs
         self.state_size = 3 * hidden + inputs + 1
-        _same("trunk_in and side_in rows and w_ih columns", self._trunk_w.shape[0] + self._side_w.shape[0], inputs)
+        _same(
+            "trunk_in and side_in rows and w_ih columns",
+            self._trunk_w.shape[0] + self._side_w.shape[0],
+            inputs,
+        )
         _same("cause_w columns", self._cause_w.shape[1], 3 * hidden + inputs)
         _same("causes", self._cause_w.shape[0], len(CAUSES))
 
@@ -155,7 +162,9 @@ class BottleneckHead:
         mean_input = state[:, 3 * n : -1] + weight * (reduced - state[:, 3 * n : -1])
         leaked = state[:, 2 * n : 3 * n] + d * (mean_hidden - state[:, 2 * n : 3 * n])
         peak = np.maximum(hidden, np.where(age > 1, leaked, hidden))
-        logits = np.concatenate([mean_hidden, peak, hidden, mean_input], axis=1) @ self._cause_w.T + self._cause_b
+        logits = (
+            np.concatenate([mean_hidden, peak, hidden, mean_input], axis=1) @ self._cause_w.T + self._cause_b
+        )
         new_state = np.concatenate([hidden, mean_hidden, peak, mean_input, age], axis=1)
         return HeadOutput(new_state, _sigmoid(hidden @ self._q_w + self._q_b), _softmax(logits))
 

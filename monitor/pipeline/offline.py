@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +21,7 @@ from monitor.pipeline.batcher import Batcher
 from monitor.pipeline.connection import SampledSource
 from monitor.pipeline.sampler import StreamSampler
 from monitor.pipeline.scored_stream import ScoredStream
-from monitor.types import CAUSES, Condition, PooledQuality, Sample, StreamId, StreamInfo
+from monitor.types import CAUSES, Condition, DropCause, PooledQuality, Sample, StreamId, StreamInfo
 
 #: A black or unchanging picture counts as a condition from here on; shorter ones are editing.
 CONDITION_HOLD_S = 1.0
@@ -79,13 +81,11 @@ async def score_source(
     result = ClipResult()
     ended: asyncio.Future[Exception | None] = loop.create_future()
 
-    def mailbox(on_drop: object) -> Mailbox[Sample]:
-        return Mailbox(
-            _MAILBOX,
-            OverflowPolicy.WAIT,
-            on_item=lambda: loop.call_soon_threadsafe(batcher.wake),
-            on_drop=on_drop,  # type: ignore[arg-type]
-        )
+    def wake() -> None:
+        loop.call_soon_threadsafe(batcher.wake)
+
+    def mailbox(on_drop: Callable[[Sample, DropCause], None]) -> Mailbox[Sample]:
+        return Mailbox(_MAILBOX, OverflowPolicy.WAIT, on_item=wake, on_drop=on_drop)
 
     stream = ScoredStream(
         StreamId("clip"),
@@ -115,7 +115,8 @@ async def score_source(
     thread.start()
     stopper = asyncio.ensure_future(stop.wait()) if stop is not None else None
     try:
-        await asyncio.wait([ended] if stopper is None else [ended, stopper], return_when=asyncio.FIRST_COMPLETED)
+        waiting: list[asyncio.Future[Any]] = [ended] if stopper is None else [ended, stopper]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         if not ended.done():
             thread.stop()
         error = await ended
@@ -191,5 +192,6 @@ def _summarise(
     sums = np.concatenate([[0.0], np.cumsum(values)])
     result.score_min_10s = scoring.calibrate(float((sums[window:] - sums[:-window]).min() / window))
     result.seconds = [
-        (float(second), scoring.calibrate(float(np.mean(in_second)))) for second, in_second in sorted(by_second.items())
+        (float(second), scoring.calibrate(float(np.mean(in_second))))
+        for second, in_second in sorted(by_second.items())
     ]

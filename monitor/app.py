@@ -1,0 +1,412 @@
+"""The composition root: builds concrete parts from the configuration and owns their lives.
+
+Order of an orderly end, each step with its reason: sources stop (nothing new comes in); the batcher drains (what came
+in is scored); last states go out; the publisher says ``stopped`` and leaves; the broker and the engine close, which
+nobody uses any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from engines.base import FeatureEngine
+from engines.errors import EngineError
+from monitor.config import Config, RuleSection, StreamSection
+from monitor.core.alert_book import AlertBook, default_rules
+from monitor.core.alerts import AlertRule
+from monitor.core.identifiers import uuid7
+from monitor.errors import UsageError
+from monitor.ingest.pyav_source import PyAvSource
+from monitor.ingest.redact import redact
+from monitor.observe.loop_lag import LoopLag
+from monitor.pipeline.batcher import Batcher
+from monitor.pipeline.bundle_scoring import BundleScoring
+from monitor.pipeline.inference import InferenceThread
+from monitor.pipeline.stream_task import StreamSettings, StreamTask
+from monitor.publish import wire
+from monitor.publish.embedded import EmbeddedBroker
+from monitor.publish.mqtt import BrokerAddress, MqttPublisher
+from monitor.publish.schemas import schema_text
+from monitor.types import AlertEvent, Health, Status, StreamId, StreamInfo, StreamState
+from monitor.web.server import DashboardServer
+
+log = logging.getLogger("vqwatch.app")
+
+#: An orderly end takes at most this long; what is not done then is left to the operating system.
+SHUTDOWN_S = 5.0
+_HEALTH_S = 10
+
+
+class Monitor:
+    """One monitor: its streams, one engine, one publisher.
+
+    Args:
+        config: What to watch and how; ``streams`` must not be empty.
+        scoring: The bundle.
+        engine: Opened for that bundle; closed by this object.
+        on_state: Also told of each stream's state once a second (the terminal table, the demo's check).
+        on_alert: Also told of each alert event.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        scoring: BundleScoring,
+        engine: FeatureEngine,
+        *,
+        on_state: Callable[[StreamId, StreamState], None] | None = None,
+        on_alert: Callable[[AlertEvent], None] | None = None,
+    ) -> None:
+        if not config.streams:
+            raise UsageError("nothing to watch: give URLs, or streams in the configuration file")
+        if config.sampling.fps not in (None, float(scoring.scoring.fps)):
+            raise UsageError(
+                f"sampling.fps is {config.sampling.fps:g}, but {scoring.bundle.model_id} was made for "
+                f"{float(scoring.scoring.fps):g} samples a second"
+            )
+        self._config = config
+        self._scoring = scoring
+        self._engine = engine
+        self._on_state = on_state
+        self._on_alert = on_alert
+        self._stop = asyncio.Event()
+        self._started_s = time.monotonic()
+        self._inference = InferenceThread(engine, scoring.head)
+        self._batcher = Batcher(
+            self._inference, max_batch=config.engine.max_batch, max_wait_s=config.engine.max_wait
+        )
+        self._batcher.on_failure = self._engine_failed
+        self._lag = LoopLag()
+        self._process = psutil.Process(os.getpid())
+        self._rules = rules_of(config.alerts)
+        self.streams: dict[StreamId, StreamTask] = {}
+        self.states: dict[StreamId, StreamState] = {}
+        self._active: dict[tuple[StreamId, str], AlertEvent] = {}
+        self._publisher: MqttPublisher | None = None
+        self.mqtt_port: int | None = None
+        self.ws_port: int | None = None
+        self.http_port: int | None = None
+        #: Set once everything listens and all streams are being connected to.
+        self.ready = asyncio.Event()
+
+    def stop(self) -> None:
+        """Asks for an orderly end; safe from signal handlers of the loop."""
+        self._stop.set()
+
+    async def run(self, duration_s: float | None = None) -> None:
+        """Monitors until ``stop``, the end of ``duration_s``, or the end of every file.
+
+        Raises:
+            MonitorError: A port is taken, or the broker's address is wrong.
+        """
+        try:
+            async with contextlib.AsyncExitStack() as stack:
+                address = await self._broker(stack)
+                self._publisher = publisher = MqttPublisher(address, self._config.node)
+                for section in self._config.streams:
+                    self._add(section)
+                if self._config.http.enabled:
+                    await stack.enter_async_context(self._dashboard())
+                await stack.enter_async_context(_background(publisher.run(), "vqwatch.mqtt"))
+                await stack.enter_async_context(_background(self._lag.run(), "vqwatch.loop_lag", cancel=True))
+                batching = await stack.enter_async_context(
+                    _background(self._batcher.run(), "vqwatch.batcher")
+                )
+                seconds = await stack.enter_async_context(
+                    _background(self._seconds(), "vqwatch.seconds", cancel=True)
+                )
+                tasks = [
+                    asyncio.create_task(task.run(), name=f"vqwatch.stream[{id_}]")
+                    for id_, task in self.streams.items()
+                ]
+                self.ready.set()
+                log.info(
+                    "event=started node=%s streams=%d model=%s engine=%s precision=%s mqtt=%s",
+                    self._config.node, len(tasks), self._scoring.bundle.model_id,
+                    self._engine.info.name, self._engine.info.precision, address,
+                )  # fmt: skip
+                try:
+                    await self._until_over(tasks, [batching, seconds], duration_s)
+                finally:
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(SHUTDOWN_S):
+                            await self._shut_down(tasks, batching)
+        finally:
+            self._inference.close()
+        log.info("event=stopped")
+
+    async def _broker(self, stack: contextlib.AsyncExitStack) -> BrokerAddress:
+        broker = self._config.broker
+        url = broker.url.get_secret_value()
+        if url != "embedded":
+            return BrokerAddress.parse(url)
+        embedded = EmbeddedBroker(broker.host, broker.mqtt_port, broker.ws_port)
+        await stack.enter_async_context(embedded)
+        self.mqtt_port, self.ws_port = embedded.mqtt_port, embedded.ws_port
+        await stack.enter_async_context(_background(_keep_up(embedded), "vqwatch.broker", cancel=True))
+        return embedded.address
+
+    def _add(self, section: StreamSection) -> None:
+        ingest = self._config.ingest
+        id_ = StreamId(section.id)
+        url = section.url.get_secret_value()
+        file = is_file(url)
+
+        def connect() -> PyAvSource:
+            return PyAvSource(
+                url,
+                stream=id_,
+                live=not file,
+                open_timeout_s=ingest.open_timeout,
+                read_timeout_s=ingest.read_timeout,
+                options=section.options,
+                paced=file,
+                loop=section.loop,
+            )
+
+        settings = StreamSettings(
+            id_,
+            live=not file,
+            stall_s=ingest.stall,
+            hang_s=2 * (ingest.open_timeout + ingest.read_timeout),
+            mailbox=ingest.mailbox,
+            max_staleness_s=ingest.max_staleness,
+            max_backoff_s=ingest.max_backoff,
+        )
+        book = AlertBook(id_, self._rules, _new_alert_id)
+        self.streams[id_] = StreamTask(
+            settings, connect, self._scoring, self._batcher, book, on_info=self._publish_info
+        )
+
+    def _dashboard(self) -> DashboardServer:
+        http = self._config.http
+        return DashboardServer(
+            http.host,
+            http.port,
+            node=self._config.node,
+            websocket=lambda: self.ws_port,
+            readyz=self._readiness,
+            schema=schema_text,
+        )
+
+    def _readiness(self) -> str | None:
+        """None when ready, else the reason."""
+        if self._publisher is not None and not self._publisher.counts.connected:
+            return self._publisher.trouble or "not connected to the broker"
+        if not any(state.status is not Status.UNKNOWN for state in self.states.values()):
+            return "no stream has a score yet"
+        return None
+
+    async def _until_over(
+        self, tasks: list[asyncio.Task[None]], parts: list[asyncio.Task[None]], duration_s: float | None
+    ) -> None:
+        """Waits for stop, time, the end of all files, or a part that died (whose error is raised)."""
+        stopping = asyncio.create_task(self._stop.wait(), name="vqwatch.stop")
+        try:
+            waiting: set[asyncio.Task[Any]] = {stopping, *parts, *tasks}
+            async with asyncio.timeout(duration_s):
+                while True:
+                    done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                    for task in done:
+                        task.result()
+                    if stopping in done or all(task.done() for task in tasks):
+                        return
+        except TimeoutError:
+            return
+        finally:
+            stopping.cancel()
+
+    async def _shut_down(self, tasks: list[asyncio.Task[None]], batching: asyncio.Task[None]) -> None:
+        for stream in self.streams.values():
+            stream.stop()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._batcher.close()
+        if not batching.done():
+            await batching
+        self._publish_second()
+        if self._publisher is not None:
+            await self._publisher.close(SHUTDOWN_S / 2)
+
+    # --- once a second ---
+
+    async def _seconds(self) -> None:
+        due = time.monotonic()
+        count = 0
+        pictures, at_s, busy_s = 0, time.monotonic(), 0.0
+        while True:
+            due += 1.0
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            if time.monotonic() - due > 5.0:
+                due = time.monotonic()  # the machine slept; do not make up for it
+            self._publish_second()
+            count += 1
+            if count % _HEALTH_S == 1:
+                now = time.monotonic()
+                rate = (self._inference.pictures - pictures) / max(1e-3, now - at_s)
+                busy = (self._inference.busy_s - busy_s) / max(1e-3, now - at_s)
+                pictures, at_s, busy_s = self._inference.pictures, now, self._inference.busy_s
+                self._publish_health(rate, busy)
+
+    def _publish_second(self) -> None:
+        publisher = self._publisher
+        assert publisher is not None
+        now_utc = time.time()
+        changed = False
+        for id_, stream in self.streams.items():
+            second = stream.second(now_utc)
+            self.states[id_] = second.state
+            publisher.offer(wire.state_message(publisher.topics, id_, second.state))
+            for event in second.events:
+                changed = True
+                self._alert(event)
+            if self._on_state is not None:
+                self._on_state(id_, second.state)
+            lost = stream.scored.unaccounted()
+            if not 0 <= lost <= 1:
+                log.error("stream=%s event=bug %d ticks are neither scored, dropped nor in flight", id_, lost)
+        if changed:
+            publisher.offer(wire.alerts_message(publisher.topics, int(now_utc * 1000), self._active.values()))
+
+    def _alert(self, event: AlertEvent) -> None:
+        assert self._publisher is not None
+        key = (event.stream, event.rule)
+        if event.status == "raised":
+            self._active[key] = event
+        else:
+            self._active.pop(key, None)
+        log.log(
+            logging.WARNING if event.status == "raised" else logging.INFO,
+            "stream=%s event=alert_%s rule=%s severity=%s value=%s cause=%s",
+            event.stream, event.status, event.rule, event.severity,
+            "-" if event.value is None else f"{event.value:.1f}", event.cause or "-",
+        )  # fmt: skip
+        self._publisher.offer(wire.alert_message(self._publisher.topics, event))
+        if self._on_alert is not None:
+            self._on_alert(event)
+
+    def _publish_info(self, id_: StreamId, info: StreamInfo) -> None:
+        publisher = self._publisher
+        assert publisher is not None
+        engine = self._engine.info
+        payload = wire.info_payload(
+            info,
+            model=self._scoring.bundle.model_id,
+            engine=engine.name,
+            precision=str(engine.precision),
+            sample_fps=float(self._scoring.scoring.fps),
+            input_mode=str(self._scoring.input.mode),
+        )
+        publisher.offer(wire.info_message(publisher.topics, id_, payload))
+
+    def _publish_health(self, samples_per_s: float, busy: float) -> None:
+        publisher = self._publisher
+        assert publisher is not None
+        health = Health(
+            ts=int(time.time() * 1000),
+            uptime_s=time.monotonic() - self._started_s,
+            streams=len(self.streams),
+            streams_ok=sum(s.status is Status.OK for s in self.states.values()),
+            samples_per_s=samples_per_s,
+            engine=self._engine.info.name,
+            engine_busy=min(1.0, busy),
+            outbox=publisher.counts.pending,
+            rss_mb=self._process.memory_info().rss / 1e6,
+            loop_lag_ms=self._lag.percentile_ms(0.99),
+            shed=0.0,
+        )
+        publisher.offer(wire.health_message(publisher.topics, health))
+
+    def _engine_failed(self, error: EngineError) -> None:
+        if self._batcher.counts.failures == 1:
+            log.error("event=engine_failed %s", error)
+
+
+def _new_alert_id() -> str:
+    return uuid7(time.time_ns() // 1_000_000, secrets.randbits(74))
+
+
+def rules_of(changes: dict[str, RuleSection]) -> tuple[AlertRule, ...]:
+    """The default rules with the configuration's changes.
+
+    Raises:
+        UsageError: An unknown rule, or levels that contradict each other.
+    """
+    rules = {rule.name: rule for rule in default_rules()}
+    for name, change in changes.items():
+        if name not in rules:
+            raise UsageError(f"alerts.{name}: unknown rule; known: {', '.join(rules)}")
+        if not change.enabled:
+            del rules[name]
+            continue
+        wanted: dict[str, Any] = {
+            "severity": change.severity,
+            "raise_level": change.raise_level,
+            "clear_level": change.clear_level,
+            "raise_for_s": change.raise_for,
+            "clear_for_s": change.clear_for,
+        }
+        try:
+            rules[name] = replace(rules[name], **{k: v for k, v in wanted.items() if v is not None})
+        except ValueError as error:
+            raise UsageError(f"alerts.{name}: {error}") from error
+    return tuple(rules.values())
+
+
+def is_file(url: str) -> bool:
+    """Whether a stream's URL is a file, replayed as if live."""
+    return "://" not in url or url.startswith("file://")
+
+
+def stream_ids(urls: Iterable[str], ids: list[str]) -> list[str]:
+    """Ids for URLs given on the command line: those given, then ``feed1``, ``feed2``, ... by position.
+
+    Raises:
+        UsageError: More ids than URLs.
+    """
+    listed = list(urls)
+    if len(ids) > len(listed):
+        raise UsageError(f"{len(ids)} --id for {len(listed)} URLs")
+    return [*ids, *(f"feed{i + 1}" for i in range(len(ids), len(listed)))]
+
+
+def missing_files(config: Config) -> list[str]:
+    """Files that streams name and that are not there, redacted."""
+    return [
+        redact(url)
+        for section in config.streams
+        if is_file(url := section.url.get_secret_value()) and not Path(url.removeprefix("file://")).exists()
+    ]
+
+
+async def _keep_up(broker: EmbeddedBroker) -> None:
+    """Starts the embedded broker again whenever its process dies; the publisher reconnects by itself."""
+    while True:
+        log.error("event=broker_died %s; starting another", await broker.wait_died())
+        await broker.start()
+
+
+@contextlib.asynccontextmanager
+async def _background(
+    coroutine: object, name: str, *, cancel: bool = False
+) -> AsyncIterator[asyncio.Task[None]]:
+    """A named task that is cancelled, or waited for a while and then cancelled, on the way out."""
+    task: asyncio.Task[None] = asyncio.create_task(coroutine, name=name)  # type: ignore[arg-type]
+    try:
+        yield task
+    finally:
+        if not cancel and not task.done():
+            await asyncio.wait([task], timeout=1.0)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

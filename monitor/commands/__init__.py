@@ -1,0 +1,1 @@
+"""The commands of ``vqwatch``, one module each."""

@@ -1,0 +1,35 @@
+"""``vqwatch check``: is this configuration right? All that is wrong at once, with file, line and key."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from monitor.app import missing_files, rules_of
+from monitor.commands.run import _check_url
+from monitor.config import load_config
+from monitor.errors import UsageError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds this command's arguments."""
+    parser.add_argument("-c", "--config", type=Path, required=True, metavar="FILE")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints ``ok``, or raises with every problem."""
+    config = load_config(args.config)
+    problems = [f"{args.config}: {file}: no such file" for file in missing_files(config)]
+    for section in config.streams:
+        try:
+            _check_url(section.url.get_secret_value())
+        except UsageError as error:
+            problems.append(f"{args.config}: streams: {section.id}: {error}")
+    try:
+        rules_of(config.alerts)
+    except UsageError as error:
+        problems.append(f"{args.config}: {error}")
+    if problems:
+        raise UsageError("\n".join(problems))
+    print(f"{args.config}: ok, {len(config.streams)} streams")
+    return 0

@@ -1,0 +1,66 @@
+"""What a bundle means for the pipeline: input, head, and everything behind the head."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from engines.bundle import Bundle
+from engines.errors import BundleError
+from engines.preprocess import InputSpec
+from monitor.core.head import Head, make_head
+from monitor.core.scorer import ScoringSpec
+from monitor.core.side_channel import SIDE_NAMES, SIDE_VERSION
+from monitor.core.stream_head import StatePolicy
+
+
+@dataclass(frozen=True, slots=True)
+class BundleScoring:
+    """A bundle, ready for streams.
+
+    Attributes:
+        bundle: As loaded.
+        input: What the trunk takes.
+        head: Shared by all streams.
+        scoring: What each stream's scorer is made with.
+        with_side_channel: Whether the head takes the side channel.
+    """
+
+    bundle: Bundle
+    input: InputSpec
+    head: Head
+    scoring: ScoringSpec
+    with_side_channel: bool
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> BundleScoring:
+        """Builds head and scoring from the manifest.
+
+        Raises:
+            BundleError: The head's arrays do not fit, or it was made for another side channel than this version's.
+        """
+        manifest = bundle.manifest
+        try:
+            head = make_head(manifest.head.kind, bundle.head_arrays, bounded=manifest.head.bounded)
+        except ValueError as error:
+            raise BundleError(f"{bundle.path / manifest.head.file}: {error}") from error
+        if head.feature_size != manifest.trunk.feature_size:
+            raise BundleError(
+                f"{bundle.path}: the head takes {head.feature_size} features, the trunk gives {manifest.trunk.feature_size}"
+            )
+        if head.side_size and (manifest.side_channel != SIDE_VERSION or head.side_size != len(SIDE_NAMES)):
+            raise BundleError(
+                f"{bundle.path}: made for side channel {manifest.side_channel}, this version computes {SIDE_VERSION}"
+            )
+        fps = Fraction(manifest.sample_fps).limit_denominator(1001)
+        scoring = ScoringSpec(
+            state_size=head.state_size,
+            fps=fps,
+            policy=StatePolicy(manifest.state.policy),
+            period=max(2, round(manifest.state.period_s * fps / 2) * 2),
+            tau=manifest.pooling.tau,
+            beta=manifest.pooling.beta,
+            warmup=manifest.pooling.warmup,
+            calibrate=bundle.calibrate,
+        )
+        return cls(bundle, manifest.input.spec(), head, scoring, bool(head.side_size))

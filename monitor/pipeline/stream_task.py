@@ -1,0 +1,382 @@
+"""One stream from its first connection to shutdown: connect, watch, reconnect, and its state once a second."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from monitor.core.alert_book import AlertBook, stream_metrics
+from monitor.core.backoff import Backoff
+from monitor.core.bands import band_of
+from monitor.core.baseline import Baseline
+from monitor.core.stream_state import Event, Judgement, Link, Observation, StreamStateMachine
+from monitor.errors import SourceCode, SourceError
+from monitor.ingest.mailbox import Mailbox, OverflowPolicy
+from monitor.ingest.source_thread import Source, SourceThread
+from monitor.pipeline.batcher import Batcher
+from monitor.pipeline.bundle_scoring import BundleScoring
+from monitor.pipeline.connection import SampledSource
+from monitor.pipeline.sampler import SamplerCounts, StreamSampler
+from monitor.pipeline.scored_stream import ScoredStream
+from monitor.types import (
+    AlertEvent,
+    Condition,
+    DropCause,
+    PictureFacts,
+    Sample,
+    ScoreView,
+    Status,
+    StreamId,
+    StreamInfo,
+    StreamState,
+)
+
+log = logging.getLogger("vqwatch.stream")
+
+#: How often the connection is looked at: a stall is noticed within its limit plus this.
+_WATCH_S = 0.25
+#: A source that will not work by trying again (no such codec, refused password) is asked this seldom.
+_PERMANENT_RETRY_S = 4.0
+#: Seconds over which the share of corrupt pictures is taken.
+_CORRUPT_WINDOW_S = 10
+_FPS_WINDOW_S = 5
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSettings:
+    """How one stream is read and watched.
+
+    Attributes:
+        stream: Id.
+        live: Its end is a loss; False for a file, which ends.
+        stall_s: No picture for this long and the stream is blind.
+        hang_s: A connection without a picture for this long is given up even if its thread does not end.
+        mailbox: Samples that may wait.
+        max_staleness_s: Older samples are dropped, not scored.
+        max_backoff_s: Longest pause between attempts.
+    """
+
+    stream: StreamId
+    live: bool
+    stall_s: float = 3.0
+    hang_s: float = 12.0
+    mailbox: int = 75
+    max_staleness_s: float | None = 3.0
+    max_backoff_s: float = 2.0
+
+
+@dataclass(slots=True)
+class _Counters:
+    """One second's readings, for windows over the last seconds."""
+
+    at_s: float
+    frames: int
+    damaged: int
+
+
+@dataclass(slots=True)
+class Second:
+    """What one second of a stream gave.
+
+    Attributes:
+        state: The state to publish.
+        events: Alerts raised and cleared.
+    """
+
+    state: StreamState
+    events: list[AlertEvent] = field(default_factory=list)
+
+
+class StreamTask:
+    """Runs one stream. All of it on the event loop, but for the source's own thread.
+
+    Args:
+        settings: How.
+        connect: A new source for each attempt.
+        scoring: The bundle.
+        batcher: Scores this stream's samples.
+        book: Its alert rules.
+        on_info: Told what the stream is, on each connection.
+        clock: Monotonic seconds.
+        rng: Jitter of reconnection.
+    """
+
+    def __init__(
+        self,
+        settings: StreamSettings,
+        connect: Callable[[], Source],
+        scoring: BundleScoring,
+        batcher: Batcher,
+        book: AlertBook,
+        *,
+        on_info: Callable[[StreamId, StreamInfo], None],
+        clock: Callable[[], float] = time.monotonic,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.settings = settings
+        self.id = settings.stream
+        self._connect = connect
+        self._bundle = scoring
+        self._batcher = batcher
+        self.book = book
+        self._on_info = on_info
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self.scored = ScoredStream(self.id, scoring.scoring, self._make_mailbox)
+        self._counts = SamplerCounts()
+        self._sampler: StreamSampler | None = None
+        self._machine = StreamStateMachine(clock(), stall_s=settings.stall_s)
+        self._backoff = Backoff(cap_s=settings.max_backoff_s, rng=rng or random.Random())
+        self._baseline = Baseline()
+        self._stopping = asyncio.Event()
+        self._seen_frames = 0
+        self._last_frame_s = clock()
+        self._seq = 0
+        self._lag_ms: float | None = None
+        self._lag_tick: tuple[int, int] | None = None
+        self._history: deque[_Counters] = deque(maxlen=_CORRUPT_WINDOW_S + 1)
+        self._judgement: Judgement | None = None
+        self.info: StreamInfo | None = None
+        #: Set when a file came to its end.
+        self.finished = asyncio.Event()
+
+    @property
+    def counts(self) -> SamplerCounts:
+        """What the decode threads have seen."""
+        return self._counts
+
+    def stop(self) -> None:
+        """Ends ``run`` soon; never waits for a source."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Connects, again and again, until stopped or a file is over."""
+        self._batcher.add(self.scored)
+        try:
+            while not self._stopping.is_set():
+                error = await self._connection()
+                if self._stopping.is_set():
+                    return
+                if error is None and not self.settings.live:
+                    self.finished.set()
+                    return
+                await self._pause(error)
+        finally:
+            self.scored.mailbox.close()
+
+    def detach(self) -> None:
+        """Takes the stream out of the batcher; after ``run`` has ended and the batcher drained it."""
+        self._batcher.remove(self.scored)
+
+    async def _connection(self) -> Exception | None:
+        """One attempt, to its end; the error that ended it."""
+        ended: asyncio.Future[Exception | None] = self._loop.create_future()
+        self._machine.on(Event.OPENING, self._clock())
+        sampler = StreamSampler(
+            self.id,
+            self._bundle.input,
+            self._bundle.scoring.fps,
+            with_side_channel=self._bundle.with_side_channel,
+            emit=lambda sample: self._emit(sampler, sample),
+            on_drop=self.scored.dropped_before,
+            counts=self._counts,
+        )
+        self._sampler = sampler
+        thread = SourceThread(
+            SampledSource(self._connect(), sampler),
+            name=f"vqwatch-source[{self.id}]",
+            epoch=self._counts.epochs + 1,
+            loop=self._loop,
+            on_frame=sampler.push,
+            on_opened=self._opened,
+            on_ended=lambda error: None if ended.done() else ended.set_result(error),
+        )
+        self._last_frame_s = self._clock()
+        thread.start()
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        waiting: list[asyncio.Future[Any]] = [ended, stopping]
+        try:
+            while not ended.done():
+                await asyncio.wait(waiting, timeout=_WATCH_S, return_when=asyncio.FIRST_COMPLETED)
+                if self._stopping.is_set():
+                    thread.stop()
+                    return None
+                if self._watch() and not ended.done():
+                    log.warning(
+                        "stream=%s event=hung source gave no sign for %.0f s", self.id, self.settings.hang_s
+                    )
+                    thread.abandon()
+                    self._machine.on(Event.FAILED, self._clock(), SourceCode.TIMEOUT)
+                    return SourceError("the source hangs", SourceCode.TIMEOUT)
+        finally:
+            stopping.cancel()
+            self._sampler = None
+        self._watch()
+        error = ended.result()
+        self._ended(error)
+        return error
+
+    def _emit(self, sampler: StreamSampler, sample: Sample) -> None:
+        # An abandoned thread may come back to life; its samples belong to a connection that is over.
+        if self._sampler is sampler:
+            self.scored.emit(sample)
+
+    def _make_mailbox(self, on_drop: Callable[[Sample, DropCause], None]) -> Mailbox[Sample]:
+        def wake() -> None:
+            self._loop.call_soon_threadsafe(self._batcher.wake)
+
+        return Mailbox(
+            self.settings.mailbox,
+            OverflowPolicy.DROP_OLDEST,
+            self.settings.max_staleness_s,
+            self._clock,
+            on_item=wake,
+            on_drop=on_drop,
+        )
+
+    def _opened(self, info: StreamInfo) -> None:
+        self._machine.on(Event.OPENED, self._clock())
+        self.info = info
+        log.info(
+            "stream=%s event=opened codec=%s size=%dx%d fps=%s",
+            self.id, info.codec, info.width, info.height, "?" if info.fps is None else f"{info.fps:.3f}",
+        )  # fmt: skip
+        self._on_info(self.id, info)
+
+    def _ended(self, error: Exception | None) -> None:
+        code = error.code if isinstance(error, SourceError) else None
+        if error is None:
+            log.info("stream=%s event=ended", self.id)
+            self._machine.on(Event.ENDED, self._clock(), SourceCode.ENDED)
+        elif code is SourceCode.NO_VIDEO:
+            log.warning("stream=%s event=no_video %s", self.id, error)
+            self._machine.on(Event.AUDIO_ONLY, self._clock())
+        elif isinstance(error, SourceError):
+            if self._backoff.attempts <= 1:
+                log.warning("stream=%s event=lost code=%s %s", self.id, code, error)
+            event = Event.ENDED if code is SourceCode.ENDED else Event.FAILED
+            self._machine.on(event, self._clock(), code)
+        else:
+            # A defect of ours, not of the feed: one traceback, and the stream goes on.
+            log.error("stream=%s event=bug", self.id, exc_info=error)
+            self._machine.on(Event.FAILED, self._clock(), None)
+
+    async def _pause(self, error: Exception | None) -> None:
+        delay = self._backoff.delay()
+        if isinstance(error, SourceError) and not error.transient:
+            delay = max(delay, _PERMANENT_RETRY_S)
+        try:
+            async with asyncio.timeout(delay):
+                await self._stopping.wait()
+        except TimeoutError:
+            pass
+
+    def _watch(self) -> bool:
+        """Looks for new pictures; whether the connection has hung."""
+        now = self._clock()
+        if self._counts.frames != self._seen_frames:
+            self._seen_frames = self._counts.frames
+            self._last_frame_s = now
+            if self._machine.link is not Link.LIVE:
+                if self._machine.link in (Link.CONNECTING, Link.RETRYING):
+                    self._machine.on(Event.OPENED, now)
+                log.info("stream=%s event=live", self.id)
+            self._machine.on(Event.FRAME, now)
+            self._backoff.succeeded(now)
+        return now - self._last_frame_s > self.settings.hang_s
+
+    # --- once a second ---
+
+    def second(self, now_utc: float, *, shed: bool = False) -> Second:
+        """State at this moment, and the alerts it raises or clears."""
+        now = self._clock()
+        view = self.scored.view()
+        balance = self.scored.ledger.balance()
+        self._history.append(_Counters(now, self._counts.frames, self._counts.corrupt))
+        newest = self.scored.newest
+        age_s = None if view.newest_received_s is None else max(0.0, now - view.newest_received_s)
+        corrupt_share = self._corrupt_share()
+        seen = Observation(
+            facts=newest.facts if newest is not None else PictureFacts(),
+            sample_age_s=age_s,
+            corrupt_share=corrupt_share,
+            coverage=view.coverage,
+            warming_up=view.score is None and view.newest_tick is None,
+            shed=shed,
+        )
+        judged = self._judge(now, seen)
+        known = judged.status is not Status.UNKNOWN
+        healthy = judged.condition is Condition.OK and not shed
+        drop = self._baseline.push(view.score if known else None, healthy)
+        metrics = stream_metrics(judged, seen, drop, view.score_10s)
+        cause = view.cause if known else None
+        cause_p = view.cause_p if known else None
+        events = self.book.step(now, now_utc, metrics, cause=cause, cause_p=cause_p)
+        state = StreamState(
+            ts=int(now_utc * 1000),
+            seq=self._seq,
+            epoch=self._counts.epochs,
+            status=judged.status,
+            condition=judged.condition,
+            coverage=view.coverage if known else 0.0,
+            samples=balance.scored,
+            dropped=balance.dropped_total,
+            corrupt=self._counts.corrupt,
+            repeated=self._counts.repeated,
+            sample_fps=float(self._bundle.scoring.fps),
+            model=self._bundle.bundle.model_id,
+            pts_s=newest.pts_s if newest is not None else None,
+            score=view.score if known else None,
+            score_10s=view.score_10s if known else None,
+            score_60s=view.score_60s if known else None,
+            score_min_60s=view.score_min_60s if known else None,
+            baseline=self._baseline.value,
+            drop=drop if known else None,
+            band=band_of(view.score) if known and view.score is not None else None,
+            uncertainty=self._uncertainty(view.cause) if known and view.score is not None else None,
+            cause=cause,
+            cause_p=cause_p,
+            fps_in=self._fps_in(),
+            age_ms=None if age_s is None else age_s * 1000,
+            lag_ms=self._lag(view, age_s),
+        )
+        self._seq += 1
+        return Second(state, events)
+
+    def _judge(self, now: float, seen: Observation) -> Judgement:
+        judged = self._machine.judge(now, seen)
+        before = self._judgement
+        if before is None or (before.status, before.condition) != (judged.status, judged.condition):
+            log.info("stream=%s event=state status=%s condition=%s", self.id, judged.status, judged.condition)
+        self._judgement = judged
+        return judged
+
+    def _corrupt_share(self) -> float | None:
+        first, last = self._history[0], self._history[-1]
+        frames = last.frames - first.frames
+        return (last.damaged - first.damaged) / frames if frames > 0 else None
+
+    def _fps_in(self) -> float | None:
+        """Pictures a second that arrived lately; a stopped stream falls to 0."""
+        last = self._history[-1]
+        first = self._history[max(0, len(self._history) - 1 - _FPS_WINDOW_S)]
+        elapsed = last.at_s - first.at_s
+        return (last.frames - first.frames) / elapsed if elapsed > 0 else None
+
+    def _lag(self, view: ScoreView, age_s: float | None) -> float | None:
+        """Arrival to publication of the newest sample, fixed when it is first published."""
+        if view.newest_tick is None or age_s is None:
+            return self._lag_ms
+        identity = (self._counts.epochs, view.newest_tick)
+        if identity != self._lag_tick:
+            self._lag_tick, self._lag_ms = identity, age_s * 1000
+        return self._lag_ms
+
+    def _uncertainty(self, cause: str | None) -> float | None:
+        return self._bundle.bundle.manifest.uncertainty.get(cause) if cause is not None else None
