@@ -137,9 +137,7 @@ def _shop(canvas: Canvas, rng: np.random.Generator, width: int, top: float, heig
             x, w = number * width / stripes, width / stripes
             stripe = cloth if number % 2 else (0.93, 0.91, 0.86)
             y = top + 19 * s
-            canvas.polygon(
-                [(x, y), (x + w, y), (x + w, y + 15 * s), (x + w / 2, y + 19 * s), (x, y + 15 * s)], stripe
-            )
+            canvas.polygon([(x, y), (x + w, y), (x + w, y + 15 * s), (x + w / 2, y + 19 * s), (x, y + 15 * s)], stripe)
         canvas.rectangle(0, top + 36 * s, width, 7 * s, (0.03, 0.03, 0.05), 0.45)
 
 
@@ -176,9 +174,7 @@ def lamp(s: float) -> Canvas:
     iron: Colour = (0.12, 0.13, 0.14)
     canvas.line([(13 * s, 208 * s), (13 * s, 30 * s)], [5 * s, 3 * s], iron)
     canvas.rectangle(9 * s, 190 * s, 8 * s, 20 * s, iron)
-    canvas.polygon(
-        [(7 * s, 12 * s), (19 * s, 12 * s), (16.5 * s, 30 * s), (9.5 * s, 30 * s)], (1.0, 0.93, 0.72)
-    )
+    canvas.polygon([(7 * s, 12 * s), (19 * s, 12 * s), (16.5 * s, 30 * s), (9.5 * s, 30 * s)], (1.0, 0.93, 0.72))
     canvas.polygon([(5 * s, 12 * s), (13 * s, 4 * s), (21 * s, 12 * s)], iron)
     return canvas
 

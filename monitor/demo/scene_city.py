@@ -48,7 +48,7 @@ class City:
         self._walkers = [walker(rng, s) for _ in range(6)]
         self._walks = [(float(rng.uniform()), bool(n % 2), float(rng.uniform())) for n in range(6)]
         self._post = self._foreground()
-        self._grain = Grain(rng, height, width)
+        self._grain = Grain(rng, height, width, 0.8)
 
     def _street(self, rng: np.random.Generator) -> None:
         """The panorama of houses, trees and the far pavement."""
@@ -71,14 +71,9 @@ class City:
         light = 1.0 + 0.055 * dirt
         # Houses behind the camera shade the lower floors: a stepped, soft edge of sun and sky light.
         roofs = rng.uniform(0.30, 0.50, 9)[np.minimum(across * 9 // period, 8)]
-        edge = np.convolve(np.concatenate([roofs[-40:], roofs, roofs[:40]]), np.full(41, 1 / 41), "same")[
-            40:-40
-        ]
+        edge = np.convolve(np.concatenate([roofs[-40:], roofs, roofs[:40]]), np.full(41, 1 / 41), "same")[40:-40]
         sun = 1.0 - smoothstep(rows - edge + 0.004 * dirt, -0.012, 0.012)
-        stone = (
-            0.53
-            + 0.022 * fractal(rng, 512, 512, 0.8)[np.arange(kerb - base)[:, None], np.arange(period) % 512]
-        )
+        stone = 0.53 + 0.022 * fractal(rng, 512, 512, 0.8)[np.arange(kerb - base)[:, None], np.arange(period) % 512]
         joints = (np.arange(period) % round(34 * s) < max(1, round(s)))[None, :]
         stone = np.where(joints, stone * 0.82, stone) * np.linspace(0.86, 1.08, kerb - base)[:, None]
         for channel, tint in enumerate((1.0, 0.965, 0.90)):
@@ -119,9 +114,7 @@ class City:
         """Late light, broken cloud and a hazy skyline far off, which stand still."""
         rows, width, s = self._roofs, self._w, self._scale
         up = 1.0 - np.arange(rows, dtype=np.float32)[:, None] / (0.62 * self._h)
-        colour = mix(
-            (0.96, 0.86, 0.74), (0.45, 0.58, 0.74), np.broadcast_to(smoothstep(up, 0.0, 1.0), (rows, width))
-        )
+        colour = mix((0.96, 0.86, 0.74), (0.45, 0.58, 0.74), np.broadcast_to(smoothstep(up, 0.0, 1.0), (rows, width)))
         puffs = fractal(rng, 1024, 2048, 1.6, 3.0)
         cover = smoothstep(puffs, -0.2, 1.1)[:rows, :width] * 0.85
         shade = np.clip(0.72 + 0.5 * (puffs - np.roll(puffs, 12, 0)), 0.0, 1.0)[:rows, :width]
@@ -157,13 +150,9 @@ class City:
         across = np.arange(period, dtype=np.float32)[None, :]
         dash = 120 * s
         dashes = (np.abs(share - 0.862) < 0.0045) & ((across * round(period / dash) / period) % 1.0 < 0.45)
-        rgb = np.where(
-            dashes, np.array([0.86, 0.85, 0.80], np.float32)[:, None, None] * (1.0 + 0.1 * grit), rgb
-        )
+        rgb = np.where(dashes, np.array([0.86, 0.85, 0.80], np.float32)[:, None, None] * (1.0 + 0.1 * grit), rgb)
         slab = (share > _NEAR_KERB).astype(np.float32)
-        joint = ((across * round(period / (44 * s)) / period) % 1.0 < 0.035) | (
-            np.abs(share - 0.972) < 0.0015
-        )
+        joint = ((across * round(period / (44 * s)) / period) % 1.0 < 0.035) | (np.abs(share - 0.972) < 0.0015)
         stone = (0.47 + 0.035 * grit + 0.03 * stains) * np.where(joint, 0.72, 1.0)
         edge = np.abs(share - _NEAR_KERB) < 0.006
         rgb = np.where(slab[None] > 0, np.stack([stone, stone * 0.97, stone * 0.91]), rgb)

@@ -82,8 +82,8 @@ class Coast:
         self._focal = 0.95 * width
         self._sun_x = width * rng.uniform(0.5, 0.72)
         self._waves = (
-            _Waves(rng, _LENGTHS_M[0], (1.2, 40.0), 0.085, seconds),
-            _Waves(rng, _LENGTHS_M[1], (0.10, 1.3), 0.10, seconds),
+            _Waves(rng, _LENGTHS_M[0], (1.6, 40.0), 0.075, seconds),
+            _Waves(rng, _LENGTHS_M[1], (0.16, 1.6), 0.075, seconds),
         )
         self._sky(rng)
         self._sea()
@@ -91,7 +91,7 @@ class Coast:
         self._yacht, self._reflection = _yacht(height / 720)
         self._gulls = [_gull(height / 720, step / 12) for step in range(12)]
         self._paths = rng.uniform(0.0, 1.0, (6, 6))
-        self._grain = Grain(rng, height, width, 1.2)
+        self._grain = Grain(rng, height, width, 0.8)
 
     def _glow(self, up: Field, away: Field) -> Field:
         """(3, ...) sky colour at elevation ``up`` and ``away`` from the sun, both in radians."""
@@ -139,7 +139,7 @@ class Coast:
             across = (depth[:, None] * columns[None, :] / self._focal) * np.float32(scale)
             self._at.append((across, (depth * np.float32(scale))[:, None]))
         # A pixel's footprint along the line of sight says how far a tile is averaged before it is sampled.
-        foot = depth * depth / (self._focal * _EYE_M) * 0.55
+        foot = depth * depth / (self._focal * _EYE_M) * 0.9
         self._level = [np.clip(np.rint(np.log2(np.maximum(foot * _TILE / n, 1.0))), 0, 6) for n in _LENGTHS_M]
         # What averaging takes away still widens the glitter.
         self._width = (0.035 + 0.05 * smoothstep(depth, 15.0, 300.0))[:, None]
@@ -181,9 +181,7 @@ class Coast:
             left_edge = w * (0.005 + 0.012 * number) + float(rng.uniform(-4, 4))
             y = self._horizon - h * float(rng.uniform(0.004, 0.03)) * (1.0 - number / 16)
             canvas.rectangle(left_edge, y - 5 * h / 720, 8 * h / 720, 5 * h / 720, (0.46, 0.36, 0.34))
-            canvas.rectangle(
-                left_edge + 2 * h / 720, y - 3.5 * h / 720, 2 * h / 720, 2 * h / 720, (1.0, 0.85, 0.5)
-            )
+            canvas.rectangle(left_edge + 2 * h / 720, y - 3.5 * h / 720, 2 * h / 720, 2 * h / 720, (1.0, 0.85, 0.5))
         self._coastline = canvas.sprite()
 
     def draw(self, index: int) -> U8:
@@ -250,7 +248,7 @@ class Coast:
             for _ in range(6):
                 last = pyramid[-1]
                 half = last[0::2] + last[1::2]
-                pyramid.append((half[:, 0::2] + half[:, 1::2]) * np.complex64(0.25 * 1.2))
+                pyramid.append((half[:, 0::2] + half[:, 1::2]) * np.complex64(0.25 * 1.12))
             self._pyramids.append(pyramid)
         to_entry = np.float32((_ELEVATIONS - 1) / 1.2)
         total = self._h - self._horizon
@@ -259,14 +257,10 @@ class Coast:
             rows = slice(first, last)
             slopes = self._slopes(phase, rows)
             down = self._down[rows]
-            facing = np.maximum(
-                down + slopes.imag, np.float32(0.0)
-            )  # angle between line of sight and surface
+            facing = np.maximum(down + slopes.imag, np.float32(0.0))  # angle between line of sight and surface
             up = np.maximum(2.0 * facing - down, np.float32(0.004))  # elevation that is mirrored
             entry = np.minimum(up * to_entry, np.float32(_ELEVATIONS - 1)).astype(np.int64)
-            share = self._fresnel.take(
-                np.minimum(facing * to_entry, np.float32(511)).astype(np.int64), mode="clip"
-            )
+            share = self._fresnel.take(np.minimum(facing * to_entry, np.float32(511)).astype(np.int64), mode="clip")
             width = self._width[rows]
             sideways = (self._azimuth + slopes.real * (0.35 + down)) / (width * np.float32(1.1))
             upwards = (up - np.float32(_SUN_ELEVATION)) / (width * np.float32(1.6))
@@ -314,15 +308,9 @@ def _yacht(scale: float) -> tuple[Sprite, Sprite]:
         at((94, 8), (99, 40), (104, 100), (104, 150), (98, 196), (30, 200), (52, 130), (76, 62)),
         (0.90, 0.74, 0.62),
     )
-    canvas.polygon(
-        at((94, 8), (76, 62), (52, 130), (30, 200), (44, 199), (66, 130), (84, 64)), (0.72, 0.56, 0.50)
-    )
-    canvas.polygon(
-        at((100, 20), (122, 84), (146, 150), (166, 202), (108, 194), (110, 110)), (0.97, 0.82, 0.66)
-    )
-    canvas.polygon(
-        at((100, 20), (122, 84), (146, 150), (166, 202), (150, 200), (128, 130)), (0.82, 0.64, 0.54)
-    )
+    canvas.polygon(at((94, 8), (76, 62), (52, 130), (30, 200), (44, 199), (66, 130), (84, 64)), (0.72, 0.56, 0.50))
+    canvas.polygon(at((100, 20), (122, 84), (146, 150), (166, 202), (108, 194), (110, 110)), (0.97, 0.82, 0.66))
+    canvas.polygon(at((100, 20), (122, 84), (146, 150), (166, 202), (150, 200), (128, 130)), (0.82, 0.64, 0.54))
     for y in range(50, 190, 22):
         canvas.line(at((94 - (y - 8) * 0.32, y), (103, y + 4)), 0.8 * scale, (0.62, 0.48, 0.44))
     canvas.line(at((99, 4), (101, 210)), 2.6 * scale, (0.28, 0.22, 0.22))
@@ -358,7 +346,5 @@ def _gull(scale: float, beat: float) -> Sprite:
         ]
         canvas.line(points, [5.0 * scale, 4.0 * scale, 1.0 * scale], (0.30, 0.27, 0.31))
     canvas.line(body, [4.5 * scale, 6.0 * scale], (0.78, 0.70, 0.68))
-    canvas.line(
-        [(39 * scale, 25 * scale), (43 * scale, 25.5 * scale)], [3.0 * scale, 1.0 * scale], (0.72, 0.48, 0.24)
-    )
+    canvas.line([(39 * scale, 25 * scale), (43 * scale, 25.5 * scale)], [3.0 * scale, 1.0 * scale], (0.72, 0.48, 0.24))
     return canvas.sprite()

@@ -45,13 +45,9 @@ def _ground_colour(
     colour = mix(colour, (0.96, 0.97, 1.0), snow)
     shore = smoothstep(heights, 0.0, 1.2) * (1.0 - smoothstep(heights, 1.2, 3.0)) * (1.0 - bare)
     colour = mix(colour, (0.66, 0.60, 0.46), 0.6 * shore)
-    shade = (0.26 + 1.0 * light * (0.16 + 0.84 * lit)) * (
-        1.0 + 0.08 * speckle * (1.0 - 0.75 * snow) * (1.0 - steep)
-    )
+    shade = (0.26 + 1.0 * light * (0.16 + 0.84 * lit)) * (1.0 + 0.08 * speckle * (1.0 - 0.75 * snow) * (1.0 - steep))
     colour *= shade
-    lake = mix(
-        (0.07, 0.16, 0.22), (0.36, 0.50, 0.58), np.clip(0.5 + 0.06 * speckle + 0.14 * patches, 0.0, 1.0)
-    )
+    lake = mix((0.07, 0.16, 0.22), (0.36, 0.50, 0.58), np.clip(0.5 + 0.06 * speckle + 0.14 * patches, 0.0, 1.0))
     return np.where(water, lake, colour)
 
 
@@ -66,7 +62,7 @@ class _Depths:
     def of(cls, depth: Field, focal: float, cell: int) -> _Depths:
         # A texel's footprint grows with depth across and, on slopes that face us, with its square along.
         footprint = depth**1.5 * np.float32(cell / (focal * np.sqrt(4.0 * 70.0)))
-        level = np.rint(np.log2(np.maximum(footprint, 1.0)) - 0.35).astype(np.int64)
+        level = np.rint(np.log2(np.maximum(footprint, 1.0)) + 0.1).astype(np.int64)
         veil = 1.0 - np.exp(-np.maximum(depth - 120.0, 0.0) / np.float32(760.0))
         return cls(np.clip(level, 0, _LEVELS - 2), veil)
 
@@ -99,7 +95,7 @@ class Mountains:
         self._horizon = 0.345 * height
         self._depth_bands = ((84.0, 260.0, 2), (260.0, 600.0, 4), (600.0, 1900.0, 12))
         self._sky(rng)
-        self._grain = Grain(rng, height, width)
+        self._grain = Grain(rng, height, width, 0.8)
         self._columns = np.arange(width, dtype=np.float32) - np.float32(width / 2)
 
     def _terrain(self, rng: np.random.Generator) -> Field:
@@ -223,9 +219,7 @@ class Mountains:
             block = steps[first : first + 48]
             rows = slice(top_row + first, top_row + first + len(block))
             z = self._pixel_depths(block, rows, depth, tops)
-            across = ((side + self._columns * (z * np.float32(1.0 / self._focal))) * self._cell).astype(
-                np.int64
-            )
+            across = ((side + self._columns * (z * np.float32(1.0 / self._focal))) * self._cell).astype(np.int64)
             along = ((z + np.float32(forward)) * self._cell).astype(np.int64)
             shown = ground[first : first + 48]
             np.copyto(y[rows], self._shaded(0, block, across, along, marks), where=shown)
@@ -290,9 +284,7 @@ class Mountains:
             size = heights.shape[0]
             scale = size / _PERIOD
             row = (world * scale).astype(np.int32) & (size - 1)
-            column = ((side + half[None, :] * (z[:, None] / self._focal)) * scale).astype(np.int32) & (
-                size - 1
-            )
+            column = ((side + half[None, :] * (z[:, None] / self._focal)) * scale).astype(np.int32) & (size - 1)
             found = heights.ravel()[row[:, None] * size + column]
             depths.append(z)
             tops.append(np.float32(self._horizon) + self._focal * (up - found) / z[:, None])

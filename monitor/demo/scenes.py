@@ -63,9 +63,7 @@ def _make(scene: str, seed: int, width: int, height: int, frames: int, seconds: 
     if scene not in SCENES:
         raise ValueError(f"no scene {scene!r}; there are {', '.join(SCENES)}")
     if width % 2 or height % 4 or min(width, height) < 64:
-        raise ValueError(
-            f"scenes need an even width and a height divisible by 4, from 64, got {width}x{height}"
-        )
+        raise ValueError(f"scenes need an even width and a height divisible by 4, from 64, got {width}x{height}")
     return SCENES[scene](seed, width, height, frames, seconds)
 
 
@@ -90,9 +88,7 @@ class Loop:
         cache: Folder of kept loops, made where it is missing; about 155 MB for 8 s of 960x540.
     """
 
-    def __init__(
-        self, scene: str, seed: int, width: int, height: int, fps: float, seconds: float, cache: Path
-    ) -> None:
+    def __init__(self, scene: str, seed: int, width: int, height: int, fps: float, seconds: float, cache: Path) -> None:
         self.frames = round(fps * seconds)
         self._shape = (self.frames, height * 3 // 2, width)
         self._ready = threading.Condition()

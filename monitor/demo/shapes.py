@@ -43,9 +43,7 @@ class Canvas:
         self._rgb = np.zeros((3, height * _SUPER, width * _SUPER), np.float32)
         self._alpha = np.zeros((height * _SUPER, width * _SUPER), np.float32)
 
-    def _window(
-        self, left: float, top: float, right: float, bottom: float
-    ) -> tuple[slice, slice, Field, Field]:
+    def _window(self, left: float, top: float, right: float, bottom: float) -> tuple[slice, slice, Field, Field]:
         """The samples within a box, as slices and as coordinates: columns (1, w) and rows (h, 1)."""
         x0, y0 = max(0, int(left * _SUPER) - 1), max(0, int(top * _SUPER) - 1)
         x1 = max(x0, min(self.width * _SUPER, int(right * _SUPER) + 2))
@@ -98,9 +96,7 @@ class Canvas:
             inside ^= ((rows >= min(ay, by)) & (rows < max(ay, by))) & (columns < crossing)
         self._fill(ys, xs, inside, colour, opacity)
 
-    def line(
-        self, points: Points, width: float | Sequence[float], colour: Colour, opacity: float = 1.0
-    ) -> None:
+    def line(self, points: Points, width: float | Sequence[float], colour: Colour, opacity: float = 1.0) -> None:
         """Polyline with round ends; ``width`` is one number or one for each point."""
         widths = [width] * len(points) if isinstance(width, float | int) else list(width)
         for number in range(len(points) - 1):

@@ -85,9 +85,7 @@ def test_colour_is_there_and_moderate(loop: U8) -> None:
     assert 3.0 < np.abs(chroma - 128).mean() < 40.0
 
 
-@pytest.mark.parametrize(
-    ("scene", "width", "height"), [("fog", 320, 180), ("coast", 321, 180), ("coast", 320, 90)]
-)
+@pytest.mark.parametrize(("scene", "width", "height"), [("fog", 320, 180), ("coast", 321, 180), ("coast", 320, 90)])
 def test_what_cannot_be_rendered_is_refused(scene: str, width: int, height: int) -> None:
     with pytest.raises(ValueError, match=r"no scene 'fog'|got 32[01]x"):
         next(render(scene, 1, width, height))
