@@ -1,0 +1,195 @@
+"""All alerts of one stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
+
+from monitor.core.alerts import AlertMachine, AlertRule, AlertTransition
+from monitor.core.stream_state import Judgement, Observation
+from monitor.types import AlertEvent, Condition, Severity, Status, StreamId
+
+#: What a rule may watch. ``lost`` and ``no_video`` are 1 while the condition holds, else 0.
+METRICS = ("lost", "no_video", "black_s", "still_s", "corrupt_share", "drop", "score_10s")
+
+
+class AlertBook:
+    """All alerts of one stream.
+
+    An inhibited rule is stepped as if it had no data until the alert that explains it is cleared: it does not
+    raise, and one already raised stays until its own clear.
+
+    Args:
+        stream: Whose alerts they are.
+        rules: Unique names; ``inhibited_by`` names rules among them.
+        new_id: Makes the id of each alert; its raise and its clear share it.
+        next_seq: Number of the next event of this stream (a restart goes on where the ledger ends).
+        active: Raised events that were never cleared, to be taken up; those of unknown rules are left out.
+        now_s: Monotonic time, needed with ``active``.
+
+    Raises:
+        ValueError: Names are not unique or unknown, or rules inhibit each other in a circle.
+    """
+
+    def __init__(
+        self,
+        stream: StreamId,
+        rules: Sequence[AlertRule],
+        new_id: Callable[[], str],
+        *,
+        next_seq: int = 1,
+        active: Iterable[AlertEvent] = (),
+        now_s: float = 0.0,
+    ) -> None:
+        self._stream = stream
+        self._new_id = new_id
+        self._seq = next_seq
+        self._machines = {rule.name: AlertMachine(rule) for rule in _in_order(rules)}
+        self._raised: dict[str, AlertEvent] = {}
+        for event in active:
+            machine = self._machines.get(event.rule)
+            if machine is not None:
+                worst = machine.rule.raise_level if event.value is None else event.value
+                machine.resume(now_s, now_s, worst, now_s)
+                self._raised[event.rule] = event
+
+    @property
+    def active(self) -> tuple[AlertEvent, ...]:
+        """Raised alerts, oldest first."""
+        return tuple(sorted(self._raised.values(), key=lambda event: event.seq))
+
+    @property
+    def next_seq(self) -> int:
+        """Number that the next event will have."""
+        return self._seq
+
+    def step(
+        self,
+        now_s: float,
+        utc_s: float,
+        metrics: Mapping[str, float | None],
+        cause: str | None = None,
+        cause_p: float | None = None,
+    ) -> list[AlertEvent]:
+        """Steps every rule, those that inhibit others first.
+
+        Args:
+            now_s: Monotonic time, seconds; all durations are measured on it.
+            utc_s: UTC seconds since 1970 of the same moment, for the events.
+            metrics: Values by name; a missing one is unknown.
+            cause: Most probable cause of bad quality now, for raises.
+            cause_p: Its probability.
+
+        Returns:
+            Raises and clears, numbered in their order.
+        """
+        events: list[AlertEvent] = []
+        for machine in self._machines.values():
+            rule = machine.rule
+            inhibited = any(self._machines[name].raised for name in rule.inhibited_by)
+            value = metrics.get(rule.metric)
+            transition = machine.step(now_s, None if inhibited and not machine.raised else value)
+            if transition is not None:
+                events.append(self._record(rule, transition, utc_s, cause, cause_p))
+        return events
+
+    def withdraw(self, now_s: float, utc_s: float) -> list[AlertEvent]:
+        """Clears all that is raised, because the stream is no longer watched."""
+        transitions = [(machine.rule, machine.withdraw(now_s)) for machine in self._machines.values()]
+        return [self._record(rule, done, utc_s, None, None) for rule, done in transitions if done is not None]
+
+    def _record(
+        self,
+        rule: AlertRule,
+        transition: AlertTransition,
+        utc_s: float,
+        cause: str | None,
+        cause_p: float | None,
+    ) -> AlertEvent:
+        opened = self._raised.pop(rule.name, None)
+        if opened is not None:
+            cause, cause_p = opened.cause, opened.cause_p
+        event = AlertEvent(
+            id=self._new_id() if opened is None else opened.id,
+            seq=self._seq,
+            stream=self._stream,
+            rule=rule.name,
+            severity=rule.severity,
+            status=transition.status,
+            raised_at=utc_s if opened is None else opened.raised_at,
+            value=transition.worst,
+            threshold=rule.raise_level,
+            cleared_at=None if opened is None else utc_s,
+            cause=cause,
+            cause_p=cause_p,
+            worst_at=utc_s - (transition.at_s - transition.worst_s),
+        )
+        self._seq += 1
+        if opened is None:
+            self._raised[rule.name] = event
+        return event
+
+
+def _in_order(rules: Sequence[AlertRule]) -> list[AlertRule]:
+    """Rules with those that inhibit others first."""
+    by_name = {rule.name: rule for rule in rules}
+    if len(by_name) != len(rules):
+        raise ValueError(f"rule names must be unique, got {sorted(rule.name for rule in rules)}")
+    for rule in rules:
+        unknown = [name for name in rule.inhibited_by if name not in by_name]
+        if unknown:
+            raise ValueError(f"rule {rule.name} is inhibited by unknown rules: {', '.join(unknown)}")
+    sorter = TopologicalSorter({rule.name: rule.inhibited_by for rule in rules})
+    try:
+        return [by_name[name] for name in sorter.static_order()]
+    except CycleError as err:
+        raise ValueError(f"rules inhibit each other in a circle: {' -> '.join(err.args[1])}") from err
+
+
+def default_rules() -> tuple[AlertRule, ...]:
+    """The rules of a stream that configures none.
+
+    A lost or empty stream is noticed 3 s after its last picture, so 2 s more make 5 s from fault to alert.
+    Ten seconds of black or freeze are longer than editing needs. A drop of 15 points on the 0-100 scale is
+    three times the margin within which the baseline follows content.
+    """
+    blind = ("lost", "no_video")
+    # A picture that repeats once in a while is live: the clear levels allow for stills of up to 2 s.
+    return (
+        AlertRule("lost", "lost", 1.0, 0.0, 2.0, 5.0, Severity.CRITICAL),
+        AlertRule("no_video", "no_video", 1.0, 0.0, 2.0, 5.0, Severity.MAJOR, inhibited_by=("lost",)),
+        AlertRule("black", "black_s", 10.0, 2.0, 0.0, 10.0, Severity.MAJOR, inhibited_by=blind),
+        AlertRule("frozen", "still_s", 10.0, 2.0, 0.0, 10.0, Severity.MAJOR, inhibited_by=(*blind, "black")),
+        AlertRule("decode_errors", "corrupt_share", 0.1, 0.02, 10.0, 20.0, Severity.MINOR, inhibited_by=blind),
+        AlertRule(
+            "quality",
+            "drop",
+            15.0,
+            10.0,
+            10.0,
+            20.0,
+            Severity.MAJOR,
+            inhibited_by=(*blind, "black", "frozen"),
+        ),
+    )
+
+
+def stream_metrics(
+    judgement: Judgement, seen: Observation, drop: float | None, score_10s: float | None
+) -> dict[str, float | None]:
+    """Values of :data:`METRICS` at one moment; None is unknown.
+
+    Nothing but ``lost`` and ``no_video`` is known while the status is unknown: old facts must neither raise
+    nor clear anything. A stream that connects for the first time is neither lost nor found.
+    """
+    metrics: dict[str, float | None] = dict.fromkeys(METRICS)
+    if judgement.condition is not Condition.CONNECTING:
+        metrics["lost"] = float(judgement.condition is Condition.LOST)
+        metrics["no_video"] = float(judgement.condition is Condition.NO_VIDEO)
+    if judgement.status is not Status.UNKNOWN:
+        metrics["black_s"] = seen.facts.black_s
+        metrics["still_s"] = seen.facts.still_s
+        metrics["corrupt_share"] = seen.corrupt_share
+        metrics["drop"] = drop
+        metrics["score_10s"] = score_10s
+    return metrics

@@ -1,0 +1,211 @@
+"""All alerts of one stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from monitor.core.alert_book import METRICS, AlertBook, default_rules, stream_metrics
+from monitor.core.alerts import AlertRule
+from monitor.core.stream_state import Judgement, Link, Observation
+from monitor.types import AlertEvent, Condition, PictureFacts, Severity, Status, StreamId
+
+FINE: dict[str, float | None] = {
+    "lost": 0.0,
+    "no_video": 0.0,
+    "black_s": 0.0,
+    "still_s": 0.0,
+    "corrupt_share": 0.0,
+    "drop": 0.0,
+    "score_10s": 80.0,
+}
+UTC = 1_700_000_000.0
+
+
+def book(**more: object) -> AlertBook:
+    ids: Iterator[int] = count()
+    return AlertBook(StreamId("one"), default_rules(), lambda: f"id{next(ids)}", **more)  # type: ignore[arg-type]
+
+
+def run(alerts: AlertBook, seconds: int, start_s: int = 0, **values: float | None) -> list[AlertEvent]:
+    return [
+        event
+        for now_s in range(start_s, start_s + seconds)
+        for event in alerts.step(now_s, UTC + now_s, FINE | values, "blur", 0.7)
+    ]
+
+
+def names(events: list[AlertEvent]) -> list[tuple[str, str]]:
+    return [(event.rule, event.status) for event in events]
+
+
+def test_healthy_stream_has_no_alerts() -> None:
+    alerts = book()
+    assert run(alerts, 600) == []
+    assert alerts.active == ()
+
+
+def test_raise_and_clear_are_one_alert_with_its_worst_moment() -> None:
+    alerts = book()
+    events = run(alerts, 5, drop=16.0) + run(alerts, 3, 5, drop=40.0) + run(alerts, 10, 8, drop=20.0)
+    events += run(alerts, 60, 18)
+    raised, cleared = events
+    assert raised == AlertEvent(
+        id="id0",
+        seq=1,
+        stream=StreamId("one"),
+        rule="quality",
+        severity=Severity.MAJOR,
+        status="raised",
+        raised_at=UTC + 10,
+        value=40.0,
+        threshold=15.0,
+        cause="blur",
+        cause_p=0.7,
+        worst_at=UTC + 5,
+    )
+    assert (cleared.id, cleared.seq, cleared.status) == ("id0", 2, "cleared")
+    assert (cleared.raised_at, cleared.cleared_at) == (UTC + 10, UTC + 38)
+    assert (cleared.value, cleared.worst_at, cleared.cause) == (40.0, UTC + 5, "blur")
+
+
+def test_loss_is_alerted_two_seconds_after_the_condition() -> None:
+    blind = dict.fromkeys(FINE, None) | {"lost": 1.0, "no_video": 0.0}
+    events = run(book(), 10, **blind)
+    assert names(events) == [("lost", "raised")]
+    assert events[0].raised_at == UTC + 2
+    assert events[0].severity is Severity.CRITICAL
+
+
+def test_loss_inhibits_what_it_explains() -> None:
+    alerts = book()
+    everything = {"lost": 1.0, "no_video": 1.0, "black_s": 30.0, "still_s": 30.0, "drop": 50.0}
+    # Black and freeze raise at once; from its own raise on, loss keeps the others down.
+    assert names(run(alerts, 60, **everything)) == [("black", "raised"), ("lost", "raised")]
+
+
+def test_black_inhibits_freeze_and_quality() -> None:
+    assert names(run(book(), 60, black_s=12.0, still_s=12.0, drop=60.0)) == [("black", "raised")]
+
+
+def test_alert_raised_before_the_inhibition_stays_until_its_own_clear() -> None:
+    alerts = book()
+    assert names(run(alerts, 20, drop=30.0)) == [("quality", "raised")]
+    assert names(run(alerts, 60, 20, drop=None, lost=1.0)) == [("lost", "raised")]
+    assert {event.rule for event in alerts.active} == {"quality", "lost"}
+    assert names(run(alerts, 60, 80)) == [("lost", "cleared"), ("quality", "cleared")]
+
+
+def test_inhibited_rule_starts_afresh_afterwards() -> None:
+    alerts = book()
+    run(alerts, 30, lost=1.0, drop=30.0)
+    events = run(alerts, 30, 30, drop=30.0)
+    assert names(events) == [("lost", "cleared"), ("quality", "raised")]
+    assert events[0].cleared_at == UTC + 35
+    assert events[1].raised_at == UTC + 45
+
+
+metrics = st.fixed_dictionaries(
+    {
+        "lost": st.sampled_from([0.0, 1.0, None]),
+        "no_video": st.sampled_from([0.0, 1.0, None]),
+        "black_s": st.sampled_from([0.0, 5.0, 20.0, None]),
+        "still_s": st.sampled_from([0.0, 5.0, 20.0, None]),
+        "corrupt_share": st.sampled_from([0.0, 0.05, 0.5, None]),
+        "drop": st.sampled_from([0.0, 12.0, 30.0, None]),
+    }
+)
+
+
+@settings(max_examples=40)
+@given(st.lists(st.tuples(metrics, st.integers(1, 40)), max_size=20))
+def test_events_are_numbered_without_gaps_and_alternate_for_each_rule(
+    trace: list[tuple[dict[str, float | None], int]],
+) -> None:
+    alerts = book()
+    inhibitors = {rule.name: rule.inhibited_by for rule in default_rules()}
+    events: list[AlertEvent] = []
+    now_s = 0
+    for values, seconds in trace:
+        for _ in range(seconds):
+            now_s += 1
+            standing = {event.rule for event in alerts.active}
+            new = alerts.step(now_s, UTC + now_s, values)
+            for event in new:
+                assert (event.status == "raised") != (event.rule in standing)
+                standing ^= {event.rule}
+                if event.status == "raised":
+                    assert not standing.intersection(inhibitors[event.rule])
+            events += new
+            assert {event.rule for event in alerts.active} == standing
+    events += alerts.withdraw(now_s, UTC + now_s)
+    assert [event.seq for event in events] == list(range(1, len(events) + 1))
+    assert alerts.next_seq == len(events) + 1
+    assert alerts.active == ()
+    for rule in inhibitors:
+        own = [event for event in events if event.rule == rule]
+        assert [event.status for event in own] == ["raised", "cleared"] * (len(own) // 2)
+        assert [event.id for event in own[::2]] == [event.id for event in own[1::2]]
+        assert len({event.id for event in own}) == len(own) // 2
+
+
+def test_restart_goes_on_with_active_alerts_and_numbers() -> None:
+    first = book()
+    run(first, 20, drop=30.0)
+    again = book(next_seq=first.next_seq, active=first.active, now_s=1000.0)
+    assert again.active == first.active
+    assert run(again, 30, 1000, drop=30.0) == []
+    (cleared,) = run(again, 30, 1030)
+    assert (cleared.id, cleared.seq, cleared.status) == (first.active[0].id, 2, "cleared")
+    assert (cleared.raised_at, cleared.value) == (UTC + 10, 30.0)
+
+
+def test_alerts_of_rules_that_are_gone_are_left_out() -> None:
+    first = book()
+    run(first, 20, drop=30.0)
+    rules = [rule for rule in default_rules() if rule.name != "quality"]
+    again = AlertBook(StreamId("one"), rules, str, active=first.active)
+    assert again.active == ()
+
+
+def rule(name: str, *inhibited_by: str) -> AlertRule:
+    return AlertRule(name, "m", 1, 0, 0, 0, Severity.INFO, inhibited_by=inhibited_by)
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        ([rule("a"), rule("a")], "unique"),
+        ([rule("a", "b")], "unknown rules: b"),
+        ([rule("a", "b"), rule("b", "a")], "circle"),
+    ],
+)
+def test_rules_that_do_not_fit_together_are_refused(rules: list[AlertRule], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        AlertBook(StreamId("one"), rules, str)
+
+
+def test_default_rules_watch_known_metrics() -> None:
+    assert {rule.metric for rule in default_rules()} <= set(METRICS)
+
+
+def test_nothing_but_loss_is_known_of_a_blind_stream() -> None:
+    seen = Observation(PictureFacts(still_s=50, black_s=50), sample_age_s=9.0, corrupt_share=1.0)
+    lost = stream_metrics(Judgement(Status.UNKNOWN, Condition.LOST, "timeout", Link.LOST), seen, 5.0, 60.0)
+    assert lost == dict.fromkeys(METRICS) | {"lost": 1.0, "no_video": 0.0}
+    new = stream_metrics(Judgement(Status.UNKNOWN, Condition.CONNECTING, None, Link.CONNECTING), seen, None, None)
+    assert new == dict.fromkeys(METRICS)
+    fine = stream_metrics(Judgement(Status.OK, Condition.OK, None, Link.LIVE), seen, 5.0, 60.0)
+    assert fine == {
+        "lost": 0.0,
+        "no_video": 0.0,
+        "black_s": 50,
+        "still_s": 50,
+        "corrupt_share": 1.0,
+        "drop": 5.0,
+        "score_10s": 60.0,
+    }
