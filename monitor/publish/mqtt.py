@@ -11,12 +11,14 @@ import asyncio
 import contextlib
 import logging
 import random
+import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import aiomqtt
 
+from monitor.core.backoff import Backoff
 from monitor.publish.broker_address import BrokerAddress
 from monitor.publish.link import ClosingTlsSocket, cut, enter, first
 from monitor.publish.link_errors import LINK_ERRORS, explain, is_configuration
@@ -44,8 +46,8 @@ _LONGEST_DELAY_S = 5.0
 _STEADY_S = 10.0
 # Share of the time to close that the flush may take, so that "stopped" goes out where the flush does not end.
 _FLUSH_SHARE = 2 / 3
-# A broker that does not let us read our own status costs this much when closing.
-_ECHO_S = 0.5
+# Time for our own last word to come back; a broker that grants the subscription but hides it costs this much.
+_ECHO_S = 1.0
 # Two nodes of one name correct each other's status no more often than this.
 _CONTRADICT_S = 0.5
 
@@ -109,7 +111,7 @@ class MqttPublisher:
             self._tls = tls or ssl.create_default_context()
             self._tls.sslsocket_class = ClosingTlsSocket
         self._keepalive_s = keepalive_s
-        self._rng = rng or random.Random()
+        self._backoff = Backoff(_FIRST_DELAY_S, _LONGEST_DELAY_S, _STEADY_S, rng)
         self._outbox = Outbox(max_queued, on_delivered=on_delivered)
         self._wake = asyncio.Event()
         self._closing = asyncio.Event()
@@ -129,9 +131,7 @@ class MqttPublisher:
         """Counters since the start, and the state now."""
         box = self._outbox
         reconnects = max(0, self._links - 1)
-        return PublisherCounts(
-            box.sent, box.superseded, box.refused, box.pending, reconnects, self._up.is_set()
-        )
+        return PublisherCounts(box.sent, box.superseded, box.refused, box.pending, reconnects, self._up.is_set())
 
     @property
     def trouble(self) -> str | None:
@@ -177,28 +177,21 @@ class MqttPublisher:
         await self._ended.wait()
 
     async def _keep_link(self) -> None:
-        failures = 0
+        now_s = asyncio.get_running_loop().time
         final_try = False
         while not final_try:
             final_try = self._closing.is_set()
-            started_s = asyncio.get_running_loop().time()
             try:
                 await self._hold_link()
             except LINK_ERRORS as err:
                 self._report_down(explain(err, self.target), configuration=is_configuration(err))
             else:
                 return
-            finally:
+            if self._up.is_set():
+                self._backoff.succeeded(now_s())
                 self._up.clear()
-            stood_s = asyncio.get_running_loop().time() - started_s
-            failures = 0 if stood_s >= _STEADY_S else failures + 1
-            await self._pause(failures)
-
-    async def _pause(self, failures: int) -> None:
-        longest_s = min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2.0 ** min(failures, 10))
-        # Full jitter: monitors that lost one broker together do not come back together.
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._closing.wait(), self._rng.uniform(0.0, longest_s))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), self._backoff.delay())
 
     async def _hold_link(self) -> None:
         """Make a link and use it; returns after an orderly end, raises one of LINK_ERRORS when it is lost."""
@@ -213,6 +206,8 @@ class MqttPublisher:
             keepalive=self._keepalive_s,
             timeout=_ANSWER_S,
             tls_context=self._tls,
+            # Else each small packet waits up to 40 ms for the acknowledgement of the one before.
+            socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
             logger=_library_logger,
         )
         client.pending_calls_threshold = 4 * _BATCH
@@ -233,7 +228,7 @@ class MqttPublisher:
 
     async def _use(self, client: aiomqtt.Client, lost: asyncio.Task[None]) -> None:
         await self._say(client, lost, ONLINE)
-        await first(lost, client.subscribe(self.topics.status, qos=1))
+        granted = await first(lost, client.subscribe(self.topics.status, qos=1))
         for _ in range(0, self._outbox.restore(), _BATCH):
             await self._send(client, lost, in_line=False)
         self._report_up()
@@ -245,8 +240,7 @@ class MqttPublisher:
             if self._outbox.pending:
                 self._wake.set()
                 await self._send(client, lost)
-        now_s = asyncio.get_running_loop().time()
-        left_s = max(0.0, self._close_by_s - now_s)
+        left_s = max(0.0, self._close_by_s - asyncio.get_running_loop().time())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(left_s * _FLUSH_SHARE):
                 while self._outbox.pending:
@@ -254,9 +248,10 @@ class MqttPublisher:
         await self._say(client, lost, STOPPED)
         # amqtt acknowledges before it passes on, and drops what it did not pass on when DISCONNECT comes; our
         # own last word, back from the broker, says that it passed all of it on.
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_ECHO_S):
-                await first(lost, self._heard.wait())
+        if granted[0] in (0, 1):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_ECHO_S):
+                    await first(lost, self._heard.wait())
 
     async def _say(self, client: aiomqtt.Client, lost: asyncio.Task[None], status: bytes) -> None:
         self._contradicted = False
@@ -306,6 +301,7 @@ class MqttPublisher:
     def _report_up(self) -> None:
         self._links += 1
         self._trouble = self._reported = None
+        self._backoff.succeeded(asyncio.get_running_loop().time())
         self._up.set()
         logger.info("connected to %s as node %s", self.target, self.topics.node)
 
@@ -318,6 +314,4 @@ class MqttPublisher:
         self._reported = report
         level = logging.ERROR if configuration else logging.WARNING
         then = "" if self._closing.is_set() else "; trying again"
-        logger.log(
-            level, "no link to %s: %s; %d messages wait%s", self.target, reason, self._outbox.pending, then
-        )
+        logger.log(level, "no link to %s: %s; %d messages wait%s", self.target, reason, self._outbox.pending, then)

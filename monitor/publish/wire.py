@@ -178,9 +178,7 @@ def info_message(topics: Topics, stream: str, payload: bytes) -> Message:
 
 def alert_message(topics: Topics, event: AlertEvent, *, still_url: str | None = None) -> Message:
     """One raise or clear: every one is delivered, in order, at least once; not retained."""
-    return Message(
-        topics.alert(event.stream), alert_payload(event, still_url=still_url), qos=1, conflate=False
-    )
+    return Message(topics.alert(event.stream), alert_payload(event, still_url=still_url), qos=1, conflate=False)
 
 
 def alerts_message(topics: Topics, ts: int, active: Iterable[AlertEvent]) -> Message:

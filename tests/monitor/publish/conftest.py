@@ -52,7 +52,7 @@ class Mosquitto:
         self._process = await asyncio.create_subprocess_exec(
             MOSQUITTO, "-c", str(self._config), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
         )
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while not await reachable(self.address):  # noqa: ASYNC110 - another process, it sends no event
                 await asyncio.sleep(0.02)
 
@@ -173,9 +173,7 @@ class Link:
             task = asyncio.create_task(self._pass(source, sink, self._flow))
             self._tasks.add(task)
 
-    async def _pass(
-        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, flow: asyncio.Event
-    ) -> None:
+    async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, flow: asyncio.Event) -> None:
         with contextlib.suppress(OSError):
             while data := await source.read(65536):
                 await flow.wait()
@@ -198,7 +196,7 @@ class Subscriber:
     async def __aenter__(self) -> Self:
         ready = asyncio.Event()
         self._task = asyncio.create_task(self._listen(ready))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await ready.wait()
         return self
 
@@ -224,7 +222,7 @@ class Subscriber:
                     async with self._news:
                         self._news.notify_all()
 
-    async def until(self, enough: Callable[[dict[str, bytes]], bool], timeout_s: float = 8.0) -> None:
+    async def until(self, enough: Callable[[dict[str, bytes]], bool], timeout_s: float = 20.0) -> None:
         """Wait until the newest payload by topic is as wanted."""
         try:
             async with asyncio.timeout(timeout_s), self._news:
@@ -232,7 +230,7 @@ class Subscriber:
         except TimeoutError:
             raise AssertionError(f"not within {timeout_s} s; received {self.received}") from None
 
-    async def until_is(self, topic: str, payload: bytes, timeout_s: float = 8.0) -> None:
+    async def until_is(self, topic: str, payload: bytes, timeout_s: float = 20.0) -> None:
         await self.until(lambda newest: newest.get(topic) == payload, timeout_s)
 
     @property

@@ -45,7 +45,7 @@ def alive(pid: int) -> bool:
 
 
 async def gone(pid: int) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
         while alive(pid):  # noqa: ASYNC110 - not our child, so there is no event
             await asyncio.sleep(0.02)
 
@@ -74,10 +74,10 @@ def test_tcp_and_websocket_clients_of_the_broker_meet() -> None:
             await asyncio.to_thread(client.connect, "127.0.0.1", broker.ws_port)
             client.loop_start()
             client.subscribe("vqwatch/n1/alerts")
-            assert await asyncio.to_thread(arrived.wait, 5)
+            assert await asyncio.to_thread(arrived.wait, 20)
             client.disconnect()
             client.loop_stop()
-            await publisher.close()
+            await publisher.close(10.0)
             await task
 
     asyncio.run(scenario())
@@ -117,14 +117,13 @@ async def test_it_ends_when_its_parent_is_killed() -> None:
         await asyncio.open_connection("127.0.0.1", port)
 
 
-async def test_signals_meant_for_the_parent_do_not_end_it() -> None:
+async def test_signals_meant_for_the_parent_do_not_end_it(subscribe: Any) -> None:
     async with EmbeddedBroker(mqtt_port=0, ws_port=None) as broker:
         assert broker.pid is not None
         for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             os.kill(broker.pid, name)
-        _, writer = await asyncio.open_connection("127.0.0.1", broker.mqtt_port)
-        writer.close()
-        await writer.wait_closed()
+        await subscribe(broker.address)
+        assert alive(broker.pid)
         assert os.getpgid(broker.pid) != os.getpgid(0)
 
 
@@ -141,7 +140,7 @@ async def test_its_death_is_noticed_and_it_starts_again_on_the_same_port(subscri
         assert (broker.mqtt_port, broker.pid != pid) == (port, True)
         outside = await subscribe(broker.address)
         await outside.until_is("vqwatch/n1/status", b"online")
-        await publisher.close()
+        await publisher.close(10.0)
         await task
 
 
@@ -153,7 +152,7 @@ async def test_stopping_is_no_death_and_is_clean_with_clients_connected(subscrib
     watch = asyncio.create_task(broker.wait_died())
     await subscribe(broker.address)
     await asyncio.sleep(0)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(3.5):
         await broker.stop()
     assert not alive(pid)
     await asyncio.sleep(0.05)

@@ -98,7 +98,7 @@ def test_messages_in_line_do_not_hold_up_those_that_conflate() -> None:
     assert payloads(box.take(2)) == [0, 1, 99]
 
 
-@settings(deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.lists(st.booleans(), min_size=8, max_size=8)), max_size=30))
 def test_every_message_is_sent_superseded_or_pending(steps: list[tuple[bool, list[bool]]]) -> None:
     box = Outbox()

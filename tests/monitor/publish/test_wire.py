@@ -43,9 +43,7 @@ CONTRACT = {
         "worst_at still_url"
     ),
     "alerts": "v ts active count",
-    "health": (
-        "v ts uptime_s streams streams_ok samples_per_s engine engine_busy outbox rss_mb loop_lag_ms shed"
-    ),
+    "health": ("v ts uptime_s streams streams_ok samples_per_s engine engine_busy outbox rss_mb loop_lag_ms shed"),
 }
 
 REGISTRY: Registry[Any] = Registry().with_resources(
@@ -201,22 +199,20 @@ def cleared() -> AlertEvent:
     )
 
 
-@settings(deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(states)
 def test_every_state_is_valid_and_flat(state: StreamState) -> None:
     assert flat(checked(wire.state_payload(state), "state"))
 
 
-@settings(deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(infos, texts, real(0, 120), st.sampled_from(["full", "resize", "fragments"]))
 def test_every_info_is_valid_and_flat(info: StreamInfo, text: str, sample_fps: float, mode: str) -> None:
-    payload = wire.info_payload(
-        info, model=text, engine=text, precision=text, sample_fps=sample_fps, input_mode=mode
-    )
+    payload = wire.info_payload(info, model=text, engine=text, precision=text, sample_fps=sample_fps, input_mode=mode)
     assert flat(checked(payload, "info"))
 
 
-@settings(deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(alerts, st.none() | texts)
 def test_every_alert_is_valid_and_flat(event: AlertEvent, still_url: str | None) -> None:
     assert flat(checked(wire.alert_payload(event, still_url=still_url), "alert"))
@@ -230,7 +226,7 @@ def test_active_alerts_are_valid_and_each_is_flat(ts: int, active: list[AlertEve
     assert all(flat(alert) for alert in content["active"])
 
 
-@settings(deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(healths)
 def test_every_health_is_valid_and_flat(health: Health) -> None:
     assert flat(checked(wire.health_payload(health), "health"))
@@ -290,9 +286,7 @@ def test_utc_text_carries_rounded_milliseconds_into_the_second() -> None:
 
 def test_a_name_with_lone_surrogates_is_still_utf8() -> None:
     info = StreamInfo("file:///cam\udce9.ts", "file", "h264", 640, 360, "yuv420p")
-    payload = wire.info_payload(
-        info, model="m@1", engine="openvino", precision="f32", sample_fps=25, input_mode="full"
-    )
+    payload = wire.info_payload(info, model="m@1", engine="openvino", precision="f32", sample_fps=25, input_mode="full")
     assert checked(payload, "info")["url"] == "file:///cam?.ts"
 
 
@@ -334,7 +328,7 @@ def test_a_bad_id_is_refused_by_name(bad: str) -> None:
     assert repr(bad) in str(stream.value)
 
 
-@settings(deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(stream_ids)
 def test_every_legal_id_makes_topics(stream: str) -> None:
     assert Topics(stream).alert(stream) == f"vqwatch/{stream}/stream/{stream}/alert"
