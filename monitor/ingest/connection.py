@@ -74,7 +74,7 @@ class Connection:
             try:
                 packet = next(self._packets, None)
             except (av.FFmpegError, OSError) as caught:
-                error = caught
+                error = caught.with_traceback(None)  # which would refer back to this frame
         waited_s = time.monotonic() - asked_s
         if error is not None:
             return None, waited_s, self._failure(error, waited_s)

@@ -93,9 +93,7 @@ def _classify(error: Exception, lines: Sequence[LogLine], *, network: bool) -> t
     return _classify_log(error, lines, network=network)
 
 
-def _classify_log(
-    error: Exception, lines: Sequence[LogLine], *, network: bool
-) -> tuple[SourceCode, bool, str]:
+def _classify_log(error: Exception, lines: Sequence[LogLine], *, network: bool) -> tuple[SourceCode, bool, str]:
     """Input/output errors, which only FFmpeg's log tells apart."""
     if any(word in line.text.lower() for line in lines for word in _UNRESOLVED):
         return SourceCode.CONNECTION, True, "the host's name cannot be resolved"

@@ -147,9 +147,7 @@ class PyAvSource:
             SourceError: It cannot be reached, read or decoded, or was stopped.
         """
         self._stop = stop or self._stop
-        address = parse_address(
-            self._url, live=self._live, read_timeout_s=self._read_timeout_s, options=self._options
-        )
+        address = parse_address(self._url, live=self._live, read_timeout_s=self._read_timeout_s, options=self._options)
         try:
             self._connection = connection = self._connect(address)
             self._pending = self._pictures(connection)
@@ -211,7 +209,7 @@ class PyAvSource:
                 timeout = (self._open_timeout_s, address.read_limit_s)
                 container = av.open(address.url, options=address.options, timeout=timeout)
             except (av.FFmpegError, OSError, ValueError) as caught:
-                error = caught
+                error = caught.with_traceback(None)  # which would refer back to this frame
         if container is None:
             assert error is not None
             raise failure_of(
@@ -282,7 +280,11 @@ class PyAvSource:
             return
         yield from self._decode(connection, None)
         if lost is not None:
-            raise lost
+            try:
+                raise lost
+            finally:
+                # Else the error's traceback and this frame keep each other, and the decoder, alive.
+                del lost
 
     def _decode(self, connection: Connection, packet: Packet[Stream] | None) -> Iterator[Decoded]:
         """Pictures that one packet completes; None flushes what the decoder still holds."""
@@ -304,9 +306,7 @@ class PyAvSource:
                 corrupt=self._counters.corrupt + corrupt,
                 last_picture_s=received_s,
             )
-            yield Decoded(
-                picture, picture.pts, picture.time_base or connection.time_base, received_s, corrupt
-            )
+            yield Decoded(picture, picture.pts, picture.time_base or connection.time_base, received_s, corrupt)
 
     def _count_packet(self, packet: Packet[Stream]) -> None:
         self._counters = self._counters._replace(
@@ -319,7 +319,5 @@ class PyAvSource:
         if self._stop.is_set():
             return connection.error("stopped while opening", SourceCode.ENDED)
         if self._live:
-            return connection.error(
-                f"no picture could be decoded in {FIRST_PICTURE_S:.0f} s", SourceCode.CODEC
-            )
+            return connection.error(f"no picture could be decoded in {FIRST_PICTURE_S:.0f} s", SourceCode.CODEC)
         return connection.error("no picture could be decoded", SourceCode.INVALID_DATA, transient=False)

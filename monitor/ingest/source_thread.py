@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Protocol
 
+from monitor.errors import SourceError
 from monitor.ingest.mailbox import MailboxClosed
 from monitor.ingest.pyav_source import Decoded
 from monitor.types import StreamInfo
@@ -112,6 +113,9 @@ class SourceThread:
                 self._on_frame(decoded)
         except MailboxClosed:
             pass
+        except SourceError as caught:
+            # Its message says it all; its traceback would keep the last pictures alive as long as the error.
+            error = caught.with_traceback(None)
         except Exception as caught:
             error = caught
         finally:

@@ -124,9 +124,7 @@ def test_a_burst_wakes_the_consumer_once_until_it_takes():
 async def test_a_consumer_on_the_event_loop_gets_every_item_of_a_thread():
     loop = asyncio.get_running_loop()
     ready = asyncio.Event()
-    box: Mailbox[Item] = Mailbox(
-        16, OverflowPolicy.WAIT, on_item=lambda: loop.call_soon_threadsafe(ready.set) and None
-    )
+    box: Mailbox[Item] = Mailbox(16, OverflowPolicy.WAIT, on_item=lambda: loop.call_soon_threadsafe(ready.set) and None)
     producer = threading.Thread(target=lambda: [box.put(Item(n)) for n in range(500)], daemon=True)
     producer.start()
     got: list[int] = []

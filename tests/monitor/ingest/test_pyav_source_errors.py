@@ -149,7 +149,7 @@ def test_a_server_that_never_answers_is_a_timeout_whatever_ffmpeg_calls_it(silen
     began_s = time.monotonic()
     error = failure(f"{scheme}://127.0.0.1:{silent_port}/live", open_timeout_s=0.3, read_timeout_s=0.3)
     assert (error.code, error.transient) == (SourceCode.TIMEOUT, True)
-    assert time.monotonic() - began_s < 2.0
+    assert time.monotonic() - began_s < 3.5  # the default would be 4 s
 
 
 def test_a_udp_port_without_a_sender_is_a_timeout(free_port):
@@ -157,9 +157,7 @@ def test_a_udp_port_without_a_sender_is_a_timeout(free_port):
     assert (error.code, error.transient) == (SourceCode.TIMEOUT, True)
 
 
-@pytest.mark.parametrize(
-    "url", ["gopher+x://h/1", "pipe://0", "concat://a|b", "lavfi://testsrc", "nonsense://x"]
-)
+@pytest.mark.parametrize("url", ["gopher+x://h/1", "pipe://0", "concat://a|b", "lavfi://testsrc", "nonsense://x"])
 def test_an_unknown_protocol_is_missing_for_good(url):
     error = failure(url)
     assert (error.code, error.transient) == (SourceCode.PROTOCOL_MISSING, False)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import threading
 from fractions import Fraction
 from itertools import pairwise
@@ -173,9 +174,7 @@ def test_a_paced_file_goes_at_its_presentation_times(clip):
 
 def test_a_looped_file_goes_on_with_growing_presentation_times(clip):
     time, stop = FakeTime(), threading.Event()
-    source = PyAvSource(
-        str(clip), stream=CAM, live=True, paced=True, loop=True, clock=time.clock, wait=time.wait
-    )
+    source = PyAvSource(str(clip), stream=CAM, live=True, paced=True, loop=True, clock=time.clock, wait=time.wait)
     source.open()
     decoded: list[Decoded] = []
     for picture in source.frames(stop, 0):
@@ -189,3 +188,27 @@ def test_a_looped_file_goes_on_with_growing_presentation_times(clip):
 def test_frames_before_open_is_a_mistake_of_the_caller(clip):
     with pytest.raises(RuntimeError, match="open"):
         read_all(PyAvSource(str(clip), stream=CAM, live=False))
+
+
+def read_to_the_loss(path: str) -> None:
+    source = PyAvSource(path, stream=CAM, live=True)
+    source.open()
+    with pytest.raises(SourceError):
+        read_all(source)
+
+
+def test_a_lost_source_frees_its_decoder_without_the_garbage_collector(clip):
+    read_to_the_loss(str(clip))
+    gc.collect()
+    gc.disable()
+    try:
+        read_to_the_loss(str(clip))
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        # pytest.raises leaves cycles of its own; what matters is that no connection is in them.
+        kept = {type(thing).__name__ for thing in gc.garbage}
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert not kept & {"Connection", "InputContainer", "VideoCodecContext", "VideoFrame", "generator"}

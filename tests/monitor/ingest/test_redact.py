@@ -9,14 +9,10 @@ from monitor.ingest.redact import redact
 CANARY = "cAnArY7"
 
 schemes = st.sampled_from(["rtsp", "rtsps", "rtmp", "http", "https", "srt", "udp", "tcp", "mqtt", "rtmp+tls"])
-hosts = st.sampled_from(
-    ["cam.example", "127.0.0.1", "[::1]", "239.1.1.1", "h-1.example:8554", "[fe80::1]:554"]
-)
+hosts = st.sampled_from(["cam.example", "127.0.0.1", "[::1]", "239.1.1.1", "h-1.example:8554", "[fe80::1]:554"])
 around = st.text(alphabet="ab:@%!$'()*+,;=&._~-^|{}[]\\", max_size=8)
 odd = st.text(alphabet="ab:@/?#'%;=&", max_size=8)
-sentences = st.sampled_from(
-    ["{}", "cannot open {}: refused", "'{}'", '"{}": Errno 5', "<{}>", "a ({}), twice: {}"]
-)
+sentences = st.sampled_from(["{}", "cannot open {}: refused", "'{}'", '"{}": Errno 5', "<{}>", "a ({}), twice: {}"])
 secret_keys = st.sampled_from(
     [
         "token",
@@ -78,9 +74,7 @@ def test_a_user_name_never_survives(scheme, host, rest):
     assert CANARY not in redact(f"{scheme}://{CANARY}{rest}@{host}/")
 
 
-@given(
-    schemes, hosts, secret_keys, st.sampled_from(["?", "?a=1&", "?a=b;", "#", "?u=/x?"]), sentences, around
-)
+@given(schemes, hosts, secret_keys, st.sampled_from(["?", "?a=1&", "?a=b;", "#", "?u=/x?"]), sentences, around)
 def test_a_secret_query_value_never_survives(scheme, host, key, lead, sentence, around_value):
     value = around_value.replace("&", "")
     url = f"{scheme}://{host}/live/1.m3u8{lead}{key}={value}{CANARY}{value}&b=2"
