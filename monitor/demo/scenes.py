@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import psutil
 
 from monitor.demo.scene_city import City
 from monitor.demo.scene_coast import Coast
@@ -90,9 +92,11 @@ class Loop:
 
     def __init__(self, scene: str, seed: int, width: int, height: int, fps: float, seconds: float, cache: Path) -> None:
         self.frames = round(fps * seconds)
+        self.width, self.height = width, height
         self._shape = (self.frames, height * 3 // 2, width)
         self._ready = threading.Condition()
         self._done = 0
+        self._first_at = 0.0
         self._stop = False
         self._failure: BaseException | None = None
         self._thread: threading.Thread | None = None
@@ -104,7 +108,9 @@ class Loop:
             self._pictures = np.memmap(path, np.uint8, "r", shape=self._shape)
             self._done = self.frames
             return
+        _clear_abandoned(cache, name)
         part = path.with_name(f"{name}.{os.getpid()}.part")
+        self._part = part
         self._pictures = np.memmap(part, np.uint8, "w+", shape=self._shape)
         self._thread = threading.Thread(
             target=self._render,
@@ -122,6 +128,7 @@ class Loop:
                     return
                 self._pictures[index] = drawn.draw(index)
                 with self._ready:
+                    self._first_at = self._first_at if index else time.monotonic()
                     self._done = index + 1
                     self._ready.notify_all()
             part.replace(path)
@@ -149,6 +156,26 @@ class Loop:
             raise RuntimeError(f"rendering a scene failed: {self._failure}") from self._failure
         return self._done >= count
 
+    def wait_playable(self, fps: float, timeout_s: float) -> bool:
+        """Wait until playing at ``fps`` will not overtake the rendering; whether it is so.
+
+        Raises:
+            RuntimeError: Rendering failed.
+        """
+
+        def playable() -> bool:
+            if self._done == self.frames or self._failure is not None:
+                return True
+            if self._done < 10:
+                return False
+            rate = (self._done - 1) / max(time.monotonic() - self._first_at, 1e-3)
+            # Encoding will take its part of the processor, hence twice the time that it needs so far.
+            return 2.0 * (self.frames - self._done) / rate < self.frames / fps
+
+        with self._ready:
+            met = self._ready.wait_for(playable, timeout_s)
+        return met and self.wait(1, 0.0)
+
     def picture(self, index: int) -> U8:
         """Picture ``index`` modulo the loop, read-only by convention; waits until it is rendered."""
         index %= self.frames
@@ -160,4 +187,13 @@ class Loop:
         """Stop rendering; nothing is kept of an unfinished loop."""
         self._stop = True
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(0.5)  # a scene that is still being set up ends with the process
+            self._part.unlink(missing_ok=True)
+
+
+def _clear_abandoned(cache: Path, name: str) -> None:
+    """Remove what processes that were killed left half done."""
+    for left in cache.glob(f"{name}.*.part"):
+        owner = left.name.split(".")[-2]
+        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+            left.unlink(missing_ok=True)
