@@ -92,6 +92,7 @@ class Trunk(nn.Module):
         super().__init__()
         if depth not in _STAGES:
             raise ValueError(f"depth must be one of {sorted(_STAGES)}, got {depth}")
+        self.depth, self.width = depth, width
         blocks, bottleneck = _STAGES[depth]
         kind = _Bottleneck if bottleneck else _Basic
         channels = [max(8, round(c * width)) for c in (64, 128, 256, 512)]

@@ -80,12 +80,11 @@ class Monitor:
         self._engine = engine
         self._on_state = on_state
         self._on_alert = on_alert
-        self._stop = asyncio.Event()
+        #: Set once an orderly end was asked for.
+        self.stopping = asyncio.Event()
         self._started_s = time.monotonic()
         self._inference = InferenceThread(engine, scoring.head)
-        self._batcher = Batcher(
-            self._inference, max_batch=config.engine.max_batch, max_wait_s=config.engine.max_wait
-        )
+        self._batcher = Batcher(self._inference, max_batch=config.engine.max_batch, max_wait_s=config.engine.max_wait)
         self._batcher.on_failure = self._engine_failed
         self._lag = LoopLag()
         self._process = psutil.Process(os.getpid())
@@ -102,7 +101,7 @@ class Monitor:
 
     def stop(self) -> None:
         """Asks for an orderly end; safe from signal handlers of the loop."""
-        self._stop.set()
+        self.stopping.set()
 
     async def run(self, duration_s: float | None = None) -> None:
         """Monitors until ``stop``, the end of ``duration_s``, or the end of every file.
@@ -117,18 +116,14 @@ class Monitor:
                 for section in self._config.streams:
                     self._add(section)
                 if self._config.http.enabled:
-                    await stack.enter_async_context(self._dashboard())
+                    server = await stack.enter_async_context(self._dashboard())
+                    self.http_port = server.port
                 await stack.enter_async_context(_background(publisher.run(), "vqwatch.mqtt"))
                 await stack.enter_async_context(_background(self._lag.run(), "vqwatch.loop_lag", cancel=True))
-                batching = await stack.enter_async_context(
-                    _background(self._batcher.run(), "vqwatch.batcher")
-                )
-                seconds = await stack.enter_async_context(
-                    _background(self._seconds(), "vqwatch.seconds", cancel=True)
-                )
+                batching = await stack.enter_async_context(_background(self._batcher.run(), "vqwatch.batcher"))
+                seconds = await stack.enter_async_context(_background(self._seconds(), "vqwatch.seconds", cancel=True))
                 tasks = [
-                    asyncio.create_task(task.run(), name=f"vqwatch.stream[{id_}]")
-                    for id_, task in self.streams.items()
+                    asyncio.create_task(task.run(), name=f"vqwatch.stream[{id_}]") for id_, task in self.streams.items()
                 ]
                 self.ready.set()
                 log.info(
@@ -150,7 +145,10 @@ class Monitor:
         broker = self._config.broker
         url = broker.url.get_secret_value()
         if url != "embedded":
-            return BrokerAddress.parse(url)
+            try:
+                return BrokerAddress.parse(url)
+            except UsageError as error:
+                raise UsageError(f"--broker: {error}") from error
         embedded = EmbeddedBroker(broker.host, broker.mqtt_port, broker.ws_port)
         await stack.enter_async_context(embedded)
         self.mqtt_port, self.ws_port = embedded.mqtt_port, embedded.ws_port
@@ -212,7 +210,7 @@ class Monitor:
         self, tasks: list[asyncio.Task[None]], parts: list[asyncio.Task[None]], duration_s: float | None
     ) -> None:
         """Waits for stop, time, the end of all files, or a part that died (whose error is raised)."""
-        stopping = asyncio.create_task(self._stop.wait(), name="vqwatch.stop")
+        stopping = asyncio.create_task(self.stopping.wait(), name="vqwatch.stop")
         try:
             waiting: set[asyncio.Task[Any]] = {stopping, *parts, *tasks}
             async with asyncio.timeout(duration_s):
@@ -397,9 +395,7 @@ async def _keep_up(broker: EmbeddedBroker) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _background(
-    coroutine: object, name: str, *, cancel: bool = False
-) -> AsyncIterator[asyncio.Task[None]]:
+async def _background(coroutine: object, name: str, *, cancel: bool = False) -> AsyncIterator[asyncio.Task[None]]:
     """A named task that is cancelled, or waited for a while and then cancelled, on the way out."""
     task: asyncio.Task[None] = asyncio.create_task(coroutine, name=name)  # type: ignore[arg-type]
     try:

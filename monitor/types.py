@@ -211,7 +211,8 @@ class StreamState:
     """One stream at one second: the content of ``stream/{id}/state``.
 
     None is unknown and is left out of the payload. Units as in the payload contract: scores 0-100, ``ts`` unix
-    ms, ``*_ms`` milliseconds, counters since the process started.
+    ms, ``*_ms`` milliseconds, counters since the process started. ``uncertainty`` is the half-width in points of the
+    90 % interval against the labels that the model was trained on.
     """
 
     ts: int
@@ -263,7 +264,10 @@ class AlertEvent:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The monitor itself, every 10 s: the content of ``health``."""
+    """The monitor itself, every 10 s: the content of ``health``.
+
+    ``engine_busy`` and ``shed`` are shares in [0, 1]; ``shed`` is the share of samples due that are not analysed.
+    """
 
     ts: int
     uptime_s: float

@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
             file="trunk.onnx",
             sha256=_UNFILLED,
             depth=18,
-            width=torch.load(args.trunk, map_location="cpu", weights_only=True)["width"],
+            width=trunk.trunk.width,
             feature_size=trunk.trunk.feature_size,
         ),
         head=HeadPart(file="head.npz", sha256=_UNFILLED, kind="bottleneck", bounded=True),

@@ -135,12 +135,22 @@ def evaluate(model: TrunkModel, pictures: Pictures) -> dict[str, object]:
 
 
 def train(
-    pictures: Pictures, *, width: float, minutes: float, epochs: float, batch: int, seed: int
+    pictures: Pictures,
+    *,
+    width: float,
+    minutes: float,
+    epochs: float,
+    batch: int,
+    seed: int,
+    start: TrunkModel | None = None,
 ) -> tuple[TrunkModel, dict[str, float]]:
-    """AdamW with a cosine over whichever of time and epochs ends first, and an average of the weights."""
+    """AdamW with a cosine over whichever of time and epochs ends first, and an average of the weights.
+
+    ``start`` goes on from trained weights with a fresh optimiser.
+    """
     torch.manual_seed(seed)
     rng = torch.Generator().manual_seed(seed)
-    model = TrunkModel(width).to(memory_format=torch.channels_last)
+    model = (start or TrunkModel(width)).to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.03)
     averaged: dict[str, Tensor] = {k: v.clone() for k, v in model.state_dict().items()}
     steps, started, total = 0, time.monotonic(), max(1, int(epochs * len(pictures) / batch))
@@ -179,6 +189,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's arguments."""
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="what `synthesise` wrote")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="where the weights go (.pt)")
+    parser.add_argument("--start", type=Path, metavar="FILE", help="go on from these weights")
     parser.add_argument("--width", type=float, default=0.25, help="channel multiplier of ResNet-18")
     parser.add_argument("--minutes", type=float, default=15.0, help="time limit")
     parser.add_argument("--epochs", type=float, default=4.0)
@@ -192,13 +203,23 @@ def run(args: argparse.Namespace) -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
     pictures = Pictures(args.data / "pictures")
+    start = load(args.start) if args.start else None
+    width = start.trunk.width if start is not None else args.width
     model, cost = train(
-        pictures, width=args.width, minutes=args.minutes, epochs=args.epochs, batch=args.batch, seed=args.seed
+        pictures,
+        width=width,
+        minutes=args.minutes,
+        epochs=args.epochs,
+        batch=args.batch,
+        seed=args.seed,
+        start=start,
     )
-    report = {"width": args.width, "pictures": len(pictures), "seed": args.seed, **cost}
+    report: dict[str, object] = {"width": width, "pictures": len(pictures), "seed": args.seed, **cost}
+    if args.start is not None and args.start.with_suffix(".json").is_file():
+        report["before"] = json.loads(args.start.with_suffix(".json").read_text())
     report["holdout"] = evaluate(model, Pictures(args.data / "pictures-holdout"))
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({"width": args.width, "state": model.state_dict()}, args.out)
+    torch.save({"width": width, "state": model.state_dict()}, args.out)
     args.out.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n")
     print(json.dumps(report, indent=1))
     return 0

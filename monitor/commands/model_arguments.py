@@ -16,14 +16,10 @@ from monitor.pipeline.bundle_scoring import BundleScoring
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds --model, --engine, --precision and --threads."""
     group = parser.add_argument_group("model")
-    group.add_argument(
-        "--model", default=BUNDLED, metavar="NAME|DIR", help=f"bundle that scores (default {BUNDLED})"
-    )
+    group.add_argument("--model", default=BUNDLED, metavar="NAME|DIR", help=f"bundle that scores (default {BUNDLED})")
     group.add_argument("--engine", choices=("openvino", "torch"), default="openvino")
     group.add_argument("--precision", choices=("auto", "f32", "bf16", "int8"), default="auto")
-    group.add_argument(
-        "--threads", type=int, default=0, metavar="N", help="CPU threads of inference (default: all)"
-    )
+    group.add_argument("--threads", type=int, default=0, metavar="N", help="CPU threads of inference (default: all)")
 
 
 def open_model(

@@ -45,9 +45,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     rate = "unknown rate" if info.fps is None else f"{info.fps:.2f} fps"
     lines = "interlaced" if info.interlaced else "progressive"
-    print(
-        f"{info.url}: {info.protocol}, {info.codec} {info.width}x{info.height} {rate}, {lines}, {info.pixel_format}"
-    )
+    print(f"{info.url}: {info.protocol}, {info.codec} {info.width}x{info.height} {rate}, {lines}, {info.pixel_format}")
     print(f"audio: {info.audio_codec or 'none'}")
     print(f"decodes: {result.frames} pictures, {result.samples} samples; conditions {result.conditions}")
     if result.score is not None:

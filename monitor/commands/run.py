@@ -27,12 +27,8 @@ from monitor.observe.logs import set_up_logging
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's arguments."""
     parser.add_argument("urls", nargs="*", metavar="URL", help="feeds, or files replayed as if live")
-    parser.add_argument(
-        "-c", "--config", type=Path, metavar="FILE", help="configuration (configs/example.yaml)"
-    )
-    parser.add_argument(
-        "--id", action="append", default=[], metavar="ID", help="name of a feed; once for each URL"
-    )
+    parser.add_argument("-c", "--config", type=Path, metavar="FILE", help="configuration (configs/example.yaml)")
+    parser.add_argument("--id", action="append", default=[], metavar="ID", help="name of a feed; once for each URL")
     add_service_arguments(parser)
     parser.add_argument("--model", metavar="NAME|DIR", help="bundle that scores")
     parser.add_argument("--engine", choices=("openvino", "torch"))
@@ -46,18 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_service_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options that ``run`` and ``demo`` share."""
     parser.add_argument("--node", metavar="NAME", help="name of this monitor in topics")
-    parser.add_argument(
-        "--broker", metavar="URL", help="embedded | mqtt://[user:pass@]host[:port] | mqtts://..."
-    )
+    parser.add_argument("--broker", metavar="URL", help="embedded | mqtt://[user:pass@]host[:port] | mqtts://...")
     parser.add_argument("--mqtt-port", type=int, metavar="N", help="TCP port of the embedded broker (1883)")
-    parser.add_argument(
-        "--ws-port", type=int, metavar="N", help="WebSocket port of the embedded broker (9001)"
-    )
+    parser.add_argument("--ws-port", type=int, metavar="N", help="WebSocket port of the embedded broker (9001)")
     parser.add_argument("--http-port", type=int, metavar="N", help="port of the dashboard (8080)")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="where files are kept")
-    parser.add_argument(
-        "--duration", type=_seconds, metavar="TIME", help="stop after this long (90, 90s, 5m)"
-    )
+    parser.add_argument("--duration", type=_seconds, metavar="TIME", help="stop after this long (90, 90s, 5m)")
 
 
 def _seconds(text: str) -> float:
@@ -87,9 +77,7 @@ def configuration(args: argparse.Namespace) -> Config:
     flags = service_flags(args)
     if args.urls:
         ids = stream_ids(args.urls, args.id)
-        flags["streams"] = [
-            {"id": id_, "url": url, "loop": args.loop} for id_, url in zip(ids, args.urls, strict=True)
-        ]
+        flags["streams"] = [{"id": id_, "url": url, "loop": args.loop} for id_, url in zip(ids, args.urls, strict=True)]
     elif args.id:
         raise UsageError("--id names a URL on the command line; there is none")
     for key in ("name", "precision", "threads"):
@@ -118,9 +106,7 @@ def service_flags(args: argparse.Namespace) -> dict[str, Any]:
     return flags
 
 
-async def serve(
-    config: Config, duration_s: float | None, *, verbose: bool = False, log_json: bool = False
-) -> int:
+async def serve(config: Config, duration_s: float | None, *, verbose: bool = False, log_json: bool = False) -> int:
     """Runs a monitor with signals and, on a terminal, the table."""
     terminal = sys.stdout.isatty()
     # The table and log lines would fight over the terminal: lines stay where stderr goes elsewhere.
@@ -134,9 +120,7 @@ async def serve(
     )
     table = StatusTable(f"vqwatch  node {config.node}  model {scoring.bundle.model_id}")
     try:
-        monitor = Monitor(
-            config, scoring, engine, on_state=table.state, on_alert=table.alert if terminal else None
-        )
+        monitor = Monitor(config, scoring, engine, on_state=table.state, on_alert=table.alert if terminal else None)
     except BaseException:
         engine.close()
         raise

@@ -25,14 +25,10 @@ from monitor.types import StreamId
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's arguments."""
-    parser.add_argument(
-        "files", nargs="+", metavar="FILE", help="recordings; a live URL is scored until it ends"
-    )
+    parser.add_argument("files", nargs="+", metavar="FILE", help="recordings; a live URL is scored until it ends")
     parser.add_argument("--json", action="store_true", help="one JSON object a file")
     parser.add_argument("--realtime", action="store_true", help="replay files at their own pace, as if live")
-    parser.add_argument(
-        "--seconds", type=float, metavar="N", help="stop after so many seconds of wall-clock time"
-    )
+    parser.add_argument("--seconds", type=float, metavar="N", help="stop after so many seconds of wall-clock time")
     add_model_arguments(parser)
 
 
@@ -68,9 +64,7 @@ async def _score_all(args: argparse.Namespace, scoring: BundleScoring, engine: F
     return 1 if failed else 0
 
 
-async def _score_one(
-    args: argparse.Namespace, scoring: BundleScoring, batcher: Batcher, file: str
-) -> ClipResult:
+async def _score_one(args: argparse.Namespace, scoring: BundleScoring, batcher: Batcher, file: str) -> ClipResult:
     live = "://" in file and not file.startswith("file://")
     source = PyAvSource(file, stream=StreamId("clip"), live=live, paced=args.realtime and not live)
     stop = asyncio.Event()

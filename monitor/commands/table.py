@@ -44,9 +44,7 @@ class StatusTable:
         else:
             self._active.pop(key, None)
             lasted = (event.cleared_at or event.raised_at) - event.raised_at
-            self._events.append(
-                Text(f"{at}  {event.stream}: {event.rule} cleared after {lasted:.0f} s", "green")
-            )
+            self._events.append(Text(f"{at}  {event.stream}: {event.rule} cleared after {lasted:.0f} s", "green"))
 
     def note(self, text: str) -> None:
         """Another line among the events."""

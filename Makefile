@@ -1,0 +1,56 @@
+# Two commands matter: `make demo` and `make test`. Each starts from a machine with Python 3.11+ and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+
+.PHONY: demo test check bench format install install-dev clean help
+
+help:
+	@echo "make demo   see vqwatch work: test feeds go bad, alerts come and clear"
+	@echo "make test   everything that is tested"
+	@echo "make check  formatter, linter, types, import contracts"
+	@echo "make bench  how many streams this machine holds"
+
+demo: install
+	$(BIN)/vqwatch demo $(ARGS)
+
+# System packages (ffmpeg, mosquitto, gst-rtsp-server, chromium) are installed where that is allowed; tests that need
+# one that is missing skip and say so.
+test: install-dev
+	-@scripts/test-packages
+	$(MAKE) --no-print-directory check
+	$(BIN)/python -m pytest $(ARGS)
+
+check: install-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: install
+	$(BIN)/vqwatch bench $(ARGS)
+
+install: $(VENV)/.installed
+install-dev: $(VENV)/.installed-dev
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vqwatch needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV) || scripts/venv-package $(PYTHON) $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(PIP) install -e .
+	touch $@
+
+# torch is named first and exactly: a CPU build of it stays what it is, and the extras are satisfied by it.
+$(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
+	$(PIP) install torch==2.13.0
+	$(PIP) install -e '.[train,dev]'
+	touch $@ $(VENV)/.installed
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engines.bundle import (
+    BUNDLED,
+    Bundle,
+    HeadPart,
+    InputPart,
+    Manifest,
+    TrunkPart,
+    bundles_folder,
+    find_bundle,
+    load_bundle,
+    write_bundle,
+)
+from engines.errors import BundleError
+from engines.preprocess import InputMode
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    trunk = tmp_path / "trunk.onnx"
+    trunk.write_bytes(b"not a graph, but bytes with a hash")
+    manifest = Manifest(
+        name="test",
+        version="1",
+        input=InputPart(mode=InputMode.FRAGMENTS, colour="yuv"),
+        trunk=TrunkPart(file="trunk.onnx", sha256="0" * 64, depth=18, width=0.25, feature_size=4),
+        head=HeadPart(file="head.npz", sha256="0" * 64, kind="vsfa"),
+    )
+    return write_bundle(tmp_path / "test", manifest, {"fc_w": np.ones((2, 4))}, trunk)
+
+
+def test_a_written_bundle_loads_again(bundle: Bundle) -> None:
+    again = load_bundle(bundle.path)
+    assert again.model_id == bundle.model_id
+    np.testing.assert_array_equal(again.head_arrays["fc_w"], np.ones((2, 4)))
+
+
+@pytest.mark.parametrize("file", ["trunk.onnx", "head.npz"])
+def test_a_changed_file_is_refused_by_name(bundle: Bundle, file: str) -> None:
+    damaged = bundle.path / file
+    damaged.write_bytes(damaged.read_bytes() + b"x")
+    with pytest.raises(BundleError, match=file):
+        load_bundle(bundle.path)
+
+
+def test_a_changed_number_needs_a_new_hash(bundle: Bundle) -> None:
+    manifest = bundle.path / "manifest.json"
+    content = json.loads(manifest.read_text())
+    content["pooling"]["tau"] = 25
+    manifest.write_text(json.dumps(content))
+    with pytest.raises(BundleError, match="numeric_hash"):
+        load_bundle(bundle.path)
+
+
+def test_prose_does_not_enter_the_hash(bundle: Bundle) -> None:
+    described = bundle.manifest.model_copy(update={"description": "other words", "version": "2"})
+    assert described.compute_hash() == bundle.manifest.compute_hash()
+    faster = bundle.manifest.model_copy(update={"sample_fps": 30.0})
+    assert faster.compute_hash() != bundle.manifest.compute_hash()
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [({"surprise": 1}, "surprise"), ({"sample_fps": 0}, "sample_fps"), ({"trunk": None}, "trunk")],
+)
+def test_a_wrong_manifest_names_the_key(bundle: Bundle, change: dict[str, object], named: str) -> None:
+    manifest = bundle.path / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | change))
+    with pytest.raises(BundleError, match=named):
+        load_bundle(bundle.path)
+
+
+def test_an_unknown_name_lists_the_known(bundle: Bundle) -> None:
+    with pytest.raises(BundleError, match=r"nothing-like-it.*test"):
+        find_bundle("nothing-like-it", [bundle.path.parent])
+
+
+def test_calibration_is_monotone_and_flat_outside(bundle: Bundle) -> None:
+    scores = [bundle.calibrate(q) for q in np.linspace(-0.5, 1.5, 41)]
+    assert scores == sorted(scores)
+    assert (scores[0], scores[-1]) == (0.0, 100.0)
+
+
+def test_the_bundled_model_is_whole_and_small() -> None:
+    folder = bundles_folder() / BUNDLED
+    shipped = load_bundle(folder)
+    assert shipped.manifest.name == BUNDLED
+    assert (folder / "MODEL_CARD.md").is_file()
+    assert sum(f.stat().st_size for f in folder.iterdir()) < 25e6

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from monitor.core.head import BottleneckHead, Head, VsfaHead
+from monitor.core.stream_head import StatePolicy, StreamHead, step_streams
+from monitor.types import CAUSES
+
+F, S, D, E, H, K = 12, 5, 6, 4, 8, 3
+
+
+def gru(rng: np.random.Generator, inputs: int) -> dict[str, np.ndarray]:
+    return {
+        "w_ih": rng.standard_normal((3 * H, inputs)) * 0.4,
+        "w_hh": rng.standard_normal((3 * H, H)) * 0.4,
+        "b_ih": rng.standard_normal(3 * H) * 0.2,
+        "b_hh": rng.standard_normal(3 * H) * 0.2,
+        "q_w": rng.standard_normal(H),
+        "q_b": np.array(0.3),
+    }
+
+
+def vsfa(seed: int = 0) -> VsfaHead:
+    rng = np.random.default_rng(seed)
+    return VsfaHead({"fc_w": rng.standard_normal((D, F)), "fc_b": rng.standard_normal(D), **gru(rng, D)})
+
+
+def bottleneck(seed: int = 0) -> BottleneckHead:
+    rng = np.random.default_rng(seed)
+    return BottleneckHead(
+        {
+            "bottleneck_w": rng.standard_normal((K, F)),
+            "bottleneck_b": rng.standard_normal(K),
+            "trunk_mean": rng.standard_normal(K),
+            "trunk_sd": rng.uniform(0.5, 2, K),
+            "side_mean": rng.standard_normal(S),
+            "side_sd": rng.uniform(0.5, 2, S),
+            "trunk_in_w": rng.standard_normal((D, K)),
+            "trunk_in_b": rng.standard_normal(D),
+            "side_in_w": rng.standard_normal((E, S)),
+            "side_in_b": rng.standard_normal(E),
+            "cause_w": rng.standard_normal((len(CAUSES), 3 * H + D + E)),
+            "cause_b": rng.standard_normal(len(CAUSES)),
+            "decay": np.array(0.02),
+            **gru(rng, D + E),
+        }
+    )
+
+
+def reduced(head: Head, count: int, seed: int = 1) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    side = rng.standard_normal((count, S)).astype(np.float32) if head.side_size else None
+    return head.reduce(rng.standard_normal((count, F)).astype(np.float32), side)
+
+
+def run(head: Head, x: np.ndarray, policy: StatePolicy, period: int = 20) -> tuple[np.ndarray, np.ndarray]:
+    stream = StreamHead(head.state_size, policy, period)
+    steps = [step_streams(head, [stream], row[None]) for row in x]
+    return np.array([q[0] for q, _ in steps]), np.array([c[0] for _, c in steps])
+
+
+@pytest.mark.parametrize("make", [vsfa, bottleneck])
+def test_streams_batched_together_get_what_they_get_alone(make: type) -> None:
+    head: Head = make()
+    inputs = [reduced(head, 30, seed) for seed in range(4)]
+    together = [StreamHead(head.state_size, StatePolicy.STAGGERED, 10) for _ in inputs]
+    q = np.stack([step_streams(head, together, np.stack([x[t] for x in inputs]))[0] for t in range(30)])
+    for i, x in enumerate(inputs):
+        np.testing.assert_allclose(q[:, i], run(head, x, StatePolicy.STAGGERED, 10)[0], atol=1e-12)
+
+
+@pytest.mark.parametrize("make", [vsfa, bottleneck])
+def test_a_staggered_state_is_between_half_a_period_and_a_period_old(make: type) -> None:
+    """Each sample's output equals that of one continuous state started where the speaking lane restarted."""
+    head: Head = make()
+    period, length = 20, 95
+    x = reduced(head, length)
+    staggered, _ = run(head, x, StatePolicy.STAGGERED, period)
+    for t in range(length):
+        half = period // 2
+        start = 0 if t < half else (t // half - 1) * half
+        assert t < period // 2 or half <= t - start < period
+        alone, _ = run(head, x[start : t + 1], StatePolicy.CONTINUOUS)
+        assert staggered[t] == pytest.approx(alone[-1], abs=1e-12)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 60), st.sampled_from(list(StatePolicy)), st.booleans())
+def test_a_snapshot_goes_on_as_if_nothing_had_happened(at: int, policy: StatePolicy, side: bool) -> None:
+    head: Head = bottleneck() if side else vsfa()
+    x = reduced(head, 61)
+    expected, expected_causes = run(head, x, policy)
+    first = StreamHead(head.state_size, policy, 20)
+    for row in x[:at]:
+        step_streams(head, [first], row[None])
+    second = StreamHead(head.state_size, policy, 20)
+    second.restore(first.snapshot())
+    for row in x[at:]:
+        step_streams(head, [first], row[None])  # must not disturb the copy
+    rest = [step_streams(head, [second], row[None]) for row in x[at:]]
+    np.testing.assert_array_equal([q[0] for q, _ in rest], expected[at:])
+    np.testing.assert_array_equal(np.array([c[0] for _, c in rest]), expected_causes[at:])
+
+
+def test_causes_are_probabilities_and_quality_is_bounded() -> None:
+    head = bottleneck()
+    q, causes = run(head, reduced(head, 200), StatePolicy.STAGGERED)
+    assert np.all((q > 0) & (q < 1))
+    np.testing.assert_allclose(causes.sum(axis=1), 1, atol=1e-12)
+
+
+def test_an_absurd_picture_cannot_throw_the_state() -> None:
+    head = bottleneck()
+    features = np.full((1, F), 1e9, np.float32)
+    assert np.abs(head.reduce(features, np.full((1, S), -1e9, np.float32))).max() < 1e3
+
+
+def test_missing_and_misfitting_arrays_are_named() -> None:
+    rng = np.random.default_rng(0)
+    arrays = {"fc_w": rng.standard_normal((D, F)), "fc_b": rng.standard_normal(D), **gru(rng, D)}
+    with pytest.raises(ValueError, match="q_w"):
+        VsfaHead({k: v for k, v in arrays.items() if k != "q_w"})
+    with pytest.raises(ValueError, match="fc_w"):
+        VsfaHead(arrays | {"fc_w": rng.standard_normal((D + 1, F))})

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from collections import Counter
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from av import VideoFrame
+
+from engines.preprocess import InputMode, InputSpec
+from monitor.ingest.pyav_source import Decoded
+from monitor.pipeline.sampler import StreamSampler
+from monitor.types import DropCause, Sample, StreamId
+
+SPEC = InputSpec(InputMode.FRAGMENTS, grid=2, patch=16)
+
+
+class Harness:
+    def __init__(self, fps: int = 25, side: bool = True) -> None:
+        self.samples: list[Sample] = []
+        self.dropped: Counter[DropCause] = Counter()
+        self.sampler = StreamSampler(
+            StreamId("cam"),
+            SPEC,
+            Fraction(fps),
+            with_side_channel=side,
+            emit=self.samples.append,
+            on_drop=lambda n, cause: self.dropped.update({cause: n}),
+        )
+
+    def play(self, times_s: list[float], *, time_base: Fraction = Fraction(1, 90000), size: int = 64) -> None:
+        for i, t in enumerate(times_s):
+            pts = round(t / time_base)
+            self.sampler.push(Decoded(picture(i, size), pts, time_base, received_s=float(i), corrupt=i % 5 == 4))
+
+
+def picture(seed: int, size: int = 64) -> VideoFrame:
+    values = np.random.default_rng(seed).integers(16, 236, (size * 3 // 2, size), dtype=np.uint8)
+    return VideoFrame.from_ndarray(values, format="yuv420p")
+
+
+def test_a_source_of_the_grids_rate_gives_one_sample_a_frame() -> None:
+    run = Harness()
+    run.play([i / 25 for i in range(50)])
+    run.sampler.end_epoch()
+    assert [s.tick for s in run.samples] == list(range(50))
+    assert not any(s.held for s in run.samples)
+    assert run.sampler.counts.frames == 50
+    assert run.sampler.counts.corrupt == 10
+
+
+def test_grid_repeats_keep_the_side_channel_and_are_no_events() -> None:
+    run = Harness()
+    run.play([i / 24 for i in range(48)])
+    run.sampler.end_epoch()
+    held = [i for i, s in enumerate(run.samples) if s.held]
+    assert len(held) == 2
+    for i in held:
+        np.testing.assert_array_equal(run.samples[i].side, run.samples[i - 1].side)
+    assert run.sampler.counts.repeated == 0
+
+
+def test_a_gap_of_the_source_reads_as_still_pictures_and_is_counted() -> None:
+    run = Harness()
+    run.play([i / 25 for i in (*range(20), *range(28, 40))])
+    run.sampler.end_epoch()
+    assert [s.tick for s in run.samples] == list(range(40))
+    assert run.sampler.counts.repeated == 8
+    still = [s.side[1] for s in run.samples[21:28] if s.side is not None]
+    assert min(still) == 1.0
+
+
+def test_a_jump_in_time_begins_an_epoch_and_loses_no_frame() -> None:
+    run = Harness()
+    run.play([i / 25 for i in range(10)] + [100 + i / 25 for i in range(10)])
+    run.sampler.end_epoch()
+    assert [(s.epoch, s.tick) for s in run.samples] == [(e, t) for e in (1, 2) for t in range(10)]
+
+
+@pytest.mark.parametrize("first", [1, 2])
+def test_an_epoch_starts_its_side_channel_afresh(first: int) -> None:
+    run = Harness()
+    run.play([i / 25 for i in range(10 * first)])
+    run.sampler.end_epoch()
+    run.play([i / 25 for i in range(10)])
+    run.sampler.end_epoch()
+    fresh = Harness()
+    fresh.play([i / 25 for i in range(10)])
+    fresh.sampler.end_epoch()
+    for ours, theirs in zip(run.samples[-10:], fresh.samples, strict=True):
+        np.testing.assert_array_equal(ours.side, theirs.side)
+
+
+def test_pictures_that_cannot_be_cut_are_dropped_by_cause() -> None:
+    run = Harness()
+    run.play([i / 25 for i in range(10)], size=8)
+    run.sampler.end_epoch()
+    assert run.samples == []
+    assert run.dropped == {DropCause.UNSUPPORTED_FORMAT: 10}
+    assert run.sampler.picture_error is not None
+
+
+def test_a_change_of_resolution_goes_on() -> None:
+    run = Harness()
+    run.play([i / 25 for i in range(5)])
+    run.play([0.2 + i / 25 for i in range(5)], size=128)
+    run.sampler.end_epoch()
+    assert len(run.samples) == 10
+    assert {s.pixels.shape for s in run.samples} == {(3, 32, 32)}

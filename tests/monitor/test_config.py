@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from monitor.config import Config, load_config, make_config, parse_duration
+from monitor.errors import UsageError
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "configs" / "example.yaml"
+
+
+def write(folder: Path, text: str) -> Path:
+    file = folder / "config.yaml"
+    file.write_text(text)
+    return file
+
+
+def test_the_example_names_every_key_at_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STUDIO_PASSWORD", "pa@ss")
+    example = load_config(EXAMPLE)
+    plain = Config()
+    for section in ("model", "sampling", "engine", "broker", "http", "ingest"):
+        assert getattr(example, section) == getattr(plain, section), section
+        text = EXAMPLE.read_text()
+        for key in type(getattr(plain, section)).model_fields:
+            assert f"{key}:" in text, f"{section}.{key}"
+    assert example.streams[1].url.get_secret_value() == "rtsp://operator:pa@ss@192.0.2.10/live"
+    assert "pa@ss" not in repr(example)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("10s", 10.0), ("500ms", 0.5), ("5m", 300.0), ("2h", 7200.0), ("1d", 86400.0), ("1.5", 1.5)]
+)
+def test_durations_carry_units(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+def test_all_errors_come_at_once_with_file_line_and_key(tmp_path: Path) -> None:
+    file = write(
+        tmp_path,
+        "node: n1\nengine:\n  precison: f32\n  max_batch: 0\ningest:\n  stall: 3 parsecs\nstreams:\n"
+        "  - id: Cam 1\n    url: udp://x:1\n",
+    )
+    with pytest.raises(UsageError) as caught:
+        load_config(file)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 4
+    for line, (number, key) in zip(
+        lines,
+        [(3, "engine.precison"), (4, "engine.max_batch"), (6, "ingest.stall"), (8, "streams.0.id")],
+        strict=False,
+    ):
+        assert any(entry.startswith(f"{file}:{number}: {key}") for entry in lines), (line, number, key)
+    assert f"{file}:3: engine.precison: unknown key" in lines
+
+
+def test_a_secret_value_is_not_repeated_in_an_error(tmp_path: Path) -> None:
+    file = write(tmp_path, "streams:\n  - id: a\n    url: [rtsp://u:canary@h/x]\n")
+    with pytest.raises(UsageError) as caught:
+        load_config(file)
+    assert "canary" not in str(caught.value)
+
+
+def test_an_unset_variable_is_named(tmp_path: Path) -> None:
+    file = write(tmp_path, "streams:\n  - id: a\n    url: rtsp://u:${NOT_SET_ANYWHERE}@h/x\n")
+    with pytest.raises(UsageError, match=r"config.yaml:3: streams.0.url: environment variable NOT_SET_ANYWHERE"):
+        load_config(file)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("streams: [", "not YAML"),
+        ("- a\n- b\n", "mapping"),
+        ("streams:\n - {id: a, url: x}\n - {id: a, url: y}", "two"),
+    ],
+)
+def test_a_file_that_is_no_configuration_says_so(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        load_config(write(tmp_path, text))
+
+
+def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="No such file"):
+        load_config(tmp_path / "none.yaml")
+
+
+def test_flags_win_over_the_file(tmp_path: Path) -> None:
+    file = write(tmp_path, "node: a\nbroker:\n  mqtt_port: 1\n  ws_port: 2\n")
+    config = load_config(file, {"node": "b", "broker": {"mqtt_port": 3}})
+    assert (config.node, config.broker.mqtt_port, config.broker.ws_port) == ("b", 3, 2)
+
+
+def test_a_configuration_can_come_from_flags_alone() -> None:
+    assert make_config({"streams": [{"id": "a", "url": "udp://h:1"}]}).streams[0].id == "a"
