@@ -1,0 +1,218 @@
+"""The dashboard's HTTP server: the page, what the page needs to know, health checks and payload schemas.
+
+It carries no score: the page gets those from the broker itself, over MQTT in a WebSocket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+from collections.abc import Callable
+from types import TracebackType
+from typing import Final, Self
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from monitor.errors import MonitorError, UsageError
+from monitor.web.pages import Page, load_pages
+
+logger = logging.getLogger(__name__)
+
+#: Says what is wrong in a few words; None where nothing is. Called in the event loop, so it must not block.
+Check = Callable[[], str | None]
+#: Where the page finds the broker: a WebSocket port of the host that served the page, or a whole ws(s) URL.
+WebSocketBroker = int | str
+
+#: A stream without a message for this long looks stale; five of its one-second beats.
+STALE_AFTER_S: Final = 5.0
+
+_HEADERS: Final = {
+    # The broker's port, and behind a proxy its host, are not this origin's, so WebSockets may go anywhere.
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self' ws: wss:; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+# An open keep-alive connection must not hold up the end of the process.
+_SHUTDOWN_LIMIT_S = 1.0
+
+
+def _fine() -> str | None:
+    return None
+
+
+class DashboardServer:
+    """Serves the dashboard; use as ``async with DashboardServer(...) as server:``.
+
+    Routes: ``/`` and ``/static/...`` (the page), ``/config.json`` (node, topics and broker, for the page),
+    ``/livez`` and ``/readyz`` (200 or 503 with a JSON reason), ``/schema/{name}.json``.
+
+    Args:
+        host: Address to listen on.
+        port: Port to listen on; 0 takes a free one.
+        node: Name of the monitor; the page shows ``vqwatch/{node}/#``.
+        websocket: Where the page finds the broker, or a function that says so at each request, None as long as
+            it is not known. A URL must hold no credentials: everyone who opens the page is told it.
+        livez: Whether the process works at all; a lost stream or broker is no reason to say no.
+        readyz: Whether it scores: configuration read, model warm.
+        schema: From the name of a payload to its JSON schema as text; KeyError where there is none.
+
+    Attributes:
+        host: Address listened on.
+        port: Port listened on, once entered.
+
+    Raises:
+        UsageError: ``websocket`` is no ws(s) URL, holds credentials, or is no port.
+    """
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 8080,
+        *,
+        node: str,
+        websocket: WebSocketBroker | Callable[[], WebSocketBroker | None],
+        livez: Check = _fine,
+        readyz: Check = _fine,
+        schema: Callable[[str], str] | None = None,
+    ) -> None:
+        self.host = host
+        self.port = port
+        self._node = node
+        self._websocket = websocket
+        if not callable(websocket):
+            _broker_fields(websocket)
+        self._checks: dict[str, Check] = {"livez": livez, "readyz": readyz}
+        self._schema = schema
+        self._pages: dict[str, Page] = {}
+        self._runner: web.AppRunner | None = None
+
+    @property
+    def url(self) -> str:
+        """What to type into a browser on this machine."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        return f"http://[{host}]:{self.port}/" if ":" in host else f"http://{host}:{self.port}/"
+
+    async def __aenter__(self) -> Self:
+        """Starts to listen.
+
+        Raises:
+            UsageError: The port is in use or not allowed; one line that names it.
+        """
+        self._pages = await asyncio.to_thread(load_pages)
+        application = web.Application()
+        application.on_response_prepare.append(_add_headers)
+        application.router.add_get("/", self._index)
+        application.router.add_get("/static/{path:.+}", self._static)
+        application.router.add_get("/config.json", self._config)
+        application.router.add_get("/{check:livez|readyz}", self._health)
+        application.router.add_get("/schema/{name}.json", self._schema_file)
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN_LIMIT_S)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, self.host, self.port).start()
+        except OSError as error:
+            await runner.cleanup()
+            raise UsageError(_explain(self.host, self.port, error)) from None
+        self._runner = runner
+        self.port = runner.addresses[0][1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+
+    async def _index(self, request: web.Request) -> web.Response:
+        return _page_response(request, self._pages["index.html"])
+
+    async def _static(self, request: web.Request) -> web.Response:
+        # Only names that were found at the start are served, so no path can leave the folder.
+        page = self._pages.get(request.match_info["path"])
+        if page is None:
+            raise web.HTTPNotFound()
+        return _page_response(request, page)
+
+    async def _config(self, request: web.Request) -> web.Response:
+        fields: dict[str, str | int | float] = {
+            "node": self._node,
+            "topic_prefix": f"vqwatch/{self._node}",
+            "stale_after_s": STALE_AFTER_S,
+        }
+        try:
+            broker = self._websocket() if callable(self._websocket) else self._websocket
+            if broker is not None:
+                fields |= _broker_fields(broker)
+        except MonitorError as error:
+            logger.warning("the page gets no broker: %s", error)
+        return web.json_response(fields)
+
+    async def _health(self, request: web.Request) -> web.Response:
+        name = request.match_info["check"]
+        try:
+            reason = self._checks[name]()
+        except Exception:
+            # A probe that gets no answer restarts the process without a word; this says what broke.
+            logger.exception("the check behind /%s failed", name)
+            reason = "the check itself failed"
+        if reason is None:
+            return web.json_response({"status": "ok"})
+        return web.json_response({"status": "failing", "reason": reason}, status=503)
+
+    async def _schema_file(self, request: web.Request) -> web.Response:
+        try:
+            if self._schema is None:
+                raise KeyError
+            text = self._schema(request.match_info["name"])
+        except KeyError:
+            raise web.HTTPNotFound() from None
+        return web.Response(text=text, content_type="application/schema+json")
+
+
+async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+    # What a handler did not say otherwise of is true for this moment only.
+    response.headers.setdefault("Cache-Control", "no-store")
+
+
+def _page_response(request: web.Request, page: Page) -> web.Response:
+    # no-cache: keep it, but ask each time, so that an upgraded monitor shows its own page.
+    headers = {"Cache-Control": "no-cache", "ETag": f'"{page.etag}"', "Vary": "Accept-Encoding"}
+    if any(tag.value == page.etag for tag in request.if_none_match or ()):
+        return web.Response(status=304, headers=headers)
+    body = page.body
+    if page.packed is not None and "gzip" in request.headers.get("Accept-Encoding", ""):
+        body = page.packed
+        headers["Content-Encoding"] = "gzip"
+    return web.Response(body=body, headers=headers, content_type=page.content_type, charset="utf-8")
+
+
+def _broker_fields(broker: WebSocketBroker) -> dict[str, str | int | float]:
+    """The broker as the page reads it: ``ws_port``, or ``ws_url``."""
+    if isinstance(broker, int):
+        if not 1 <= broker <= 65535:
+            raise UsageError(f"the broker's WebSocket port must be 1 to 65535, got {broker}")
+        return {"ws_port": broker}
+    parts = urlsplit(broker)
+    if "@" in parts.netloc:
+        raise UsageError("the broker's WebSocket URL must hold no credentials: the page shows it to everyone")
+    if parts.scheme not in ("ws", "wss") or not parts.hostname:
+        raise UsageError(f"the broker's WebSocket URL must be ws://host or wss://host, got {broker!r}")
+    return {"ws_url": broker}
+
+
+def _explain(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} is in use: choose another with --http-port"
+    # asyncio words a failed bind its own way, at length; a host that has no address says it in strerror.
+    named = error.errno in errno.errorcode
+    reason = os.strerror(error.errno or 0) if named else error.strerror or str(error)
+    return f"the dashboard cannot listen on {host} port {port} (--http-port): {reason}"

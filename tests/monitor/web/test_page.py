@@ -1,0 +1,115 @@
+"""The page in a real browser, over a real broker."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiomqtt
+import pytest
+
+from monitor.publish import wire
+from monitor.publish.embedded import EmbeddedBroker
+from monitor.types import AlertEvent, Condition, Message, Severity, Status, StreamId, StreamState
+from monitor.web.server import DashboardServer
+from tests.monitor.web.chromium import CHROMIUM, Chromium
+
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(120)]
+TOPICS = wire.Topics("studio-1")
+
+
+@pytest.fixture
+async def page(tmp_path: Path) -> AsyncIterator[Chromium]:
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium (Debian package chromium), which is not installed")
+    async with Chromium(tmp_path / "profile") as browser:
+        yield browser
+
+
+def state(score: float | None, *, status: Status = Status.OK, condition: Condition = Condition.OK) -> StreamState:
+    return StreamState(
+        ts=int(time.time() * 1000), seq=1, epoch=1, status=status, condition=condition, coverage=1.0, samples=25,
+        dropped=0, corrupt=0, repeated=0, sample_fps=25.0, model="vqwatch-base@0", score=score, score_10s=score,
+        baseline=70.0, drop=None if score is None else 70.0 - score, band=None if score is None else "fair",
+        cause="interlacing", cause_p=0.83, fps_in=25.0, age_ms=300.0,
+    )  # fmt: skip
+
+
+def tile(stream: str) -> str:
+    return f"document.querySelector('[data-stream=\"{stream}\"]')"
+
+
+async def test_page_shows_live_scores_alerts_and_marks_what_is_not_live(page: Chromium) -> None:
+    async with (
+        EmbeddedBroker(mqtt_port=0, ws_port=0) as broker,
+        DashboardServer(port=0, node="studio-1", websocket=lambda: broker.ws_port) as server,
+    ):
+        async with aiomqtt.Client("127.0.0.1", broker.mqtt_port) as monitor:
+
+            async def send(*messages: Message) -> None:
+                for message in messages:
+                    await monitor.publish(message.topic, message.payload, qos=message.qos, retain=message.retain)
+
+            alert = AlertEvent(
+                "a", 1, StreamId("sport"), "quality_drop", Severity.MAJOR, "raised", time.time() - 65, value=16.0
+            )
+            await monitor.publish(TOPICS.status, wire.ONLINE, qos=1, retain=True)
+            await send(wire.alerts_message(TOPICS, 1, [alert]), wire.state_message(TOPICS, "news", state(54.4)))
+            await page.open(server.url)
+
+            # What the broker remembers may be of yesterday, so its score is no large number.
+            await page.until(f"{tile('news')}?.dataset.stale === 'true'")
+            assert await page.value(f"{tile('news')}.querySelector('.score').textContent") == "NOT LIVE"
+
+            lost = state(None, status=Status.UNKNOWN, condition=Condition.LOST)
+            await send(
+                wire.state_message(TOPICS, "film", state(66.0)),
+                wire.state_message(TOPICS, "news", state(54.4)),
+                wire.state_message(TOPICS, "gone", lost),
+                wire.state_message(TOPICS, "sport", state(54.0)),
+            )
+            await page.until(f"{tile('news')}.querySelector('.score').textContent === '54'")
+            await page.until(f"{tile('sport')}?.querySelector('.alert-tag').textContent.startsWith('MAJOR 1:0')")
+            news = await page.value(f"{tile('news')}.innerText")
+            assert "fair" in news
+            assert "▼ 16 below 70" in news
+            assert "interlacing" in news
+            assert await page.value(f"{tile('news')}.dataset.stale") == "false"
+            assert await page.value(f"{tile('gone')}.querySelector('.score').textContent") == "LOST"
+            order = "[...document.querySelectorAll('.tile')].map(t => t.dataset.stream).join()"
+            await page.until(f"{order} === 'sport,gone,news,film'")
+
+            # One stream falls silent; the page notices by its own clock.
+            await page.until(f"{tile('news')}.dataset.stale === 'true'")
+            assert await page.value(f"{tile('news')}.querySelector('.score').textContent") == "NO DATA"
+            assert "last score 54" in await page.value(f"{tile('news')}.innerText")
+            await send(wire.state_message(TOPICS, "news", state(61.0)))
+            await page.until(f"{tile('news')}.querySelector('.score').textContent === '61'")
+
+            # The monitor goes.
+            await monitor.publish(TOPICS.status, wire.OFFLINE, qos=1, retain=True)
+            await page.until("document.getElementById('banner').textContent.includes('offline')")
+            assert await page.value(f"{tile('news')}.dataset.stale") == "true"
+            assert page.problems == []
+            own = (server.url, f"ws://127.0.0.1:{broker.ws_port}/")
+            assert all(address.startswith(own) for address in page.requested), page.requested
+
+        # The broker goes.
+        await broker.stop()
+        await page.until("document.getElementById('banner').textContent.includes('lost the broker')")
+
+
+async def test_a_stream_taken_off_the_broker_leaves_the_page(page: Chromium) -> None:
+    async with (
+        EmbeddedBroker(mqtt_port=0, ws_port=0) as broker,
+        DashboardServer(port=0, node="studio-1", websocket=lambda: broker.ws_port) as server,
+        aiomqtt.Client("127.0.0.1", broker.mqtt_port) as monitor,
+    ):
+        message = wire.state_message(TOPICS, "news", state(54.0))
+        await monitor.publish(message.topic, message.payload, retain=True)
+        await page.open(server.url)
+        await page.until(f"{tile('news')} !== null")
+        for message in wire.removal_messages(TOPICS, "news"):
+            await monitor.publish(message.topic, message.payload, qos=1, retain=True)
+        await page.until(f"{tile('news')} === null")

@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+from yarl import URL
+
+from monitor.errors import MonitorError, UsageError
+from monitor.web.pages import load_pages
+from monitor.web.server import DashboardServer, WebSocketBroker
+
+
+def schema(name: str) -> str:
+    return {"state": '{"title": "Stream state"}'}[name]
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+def dashboard(**options: Any) -> DashboardServer:
+    return DashboardServer(port=0, **({"node": "studio-1", "websocket": 9001, "schema": schema} | options))
+
+
+async def test_page_and_everything_it_names_is_served_without_a_word_from_elsewhere(
+    client: aiohttp.ClientSession,
+) -> None:
+    async with dashboard() as server:
+        async with client.get(server.url) as answer:
+            assert answer.status == 200
+            assert answer.content_type == "text/html"
+            assert "script-src 'self'" in answer.headers["Content-Security-Policy"]
+            page = await answer.text()
+        names = re.findall(r'(?:src|href)="([^"#]+)"', page)
+        assert "/static/app.js" in names
+        for name in names:
+            assert name.startswith("/static/"), name
+            async with client.get(server.url + name[1:]) as answer:
+                assert answer.status == 200, name
+                assert await answer.read()
+    assert "<script>" not in page
+    assert "style=" not in page
+
+
+async def test_modules_that_scripts_import_exist_and_are_scripts(client: aiohttp.ClientSession) -> None:
+    own = {path: page for path, page in load_pages().items() if re.fullmatch(r"\w+\.js", path)}
+    imported = {name for page in own.values() for name in re.findall(r'from "\./(\w+\.js)"', page.body.decode())}
+    assert len(imported) >= 4
+    assert imported <= own.keys()
+    assert {own[name].content_type for name in imported} == {"text/javascript"}
+
+
+def test_the_vendored_client_comes_with_its_licence() -> None:
+    pages = load_pages()
+    assert b"MIT License" in pages["vendor/mqtt.LICENSE.md"].body
+    assert len(pages["vendor/mqtt.min.js"].body) > 100_000
+
+
+async def test_big_files_travel_compressed_where_the_browser_takes_it(client: aiohttp.ClientSession) -> None:
+    async with dashboard() as server:
+        address = f"{server.url}static/vendor/mqtt.min.js"
+        async with client.get(address, headers={"Accept-Encoding": "gzip"}) as packed:
+            assert packed.headers["Content-Encoding"] == "gzip"
+            small = int(packed.headers["Content-Length"])
+            assert b"mqtt" in await packed.read()
+        async with client.get(address, headers={"Accept-Encoding": "identity"}) as plain:
+            assert "Content-Encoding" not in plain.headers
+            assert len(await plain.read()) > 2 * small
+
+
+async def test_an_unchanged_file_is_not_sent_again(client: aiohttp.ClientSession) -> None:
+    async with dashboard() as server:
+        async with client.get(f"{server.url}static/app.js") as first:
+            tag = first.headers["ETag"]
+        async with client.get(f"{server.url}static/app.js", headers={"If-None-Match": tag}) as second:
+            assert second.status == 304
+            assert await second.read() == b""
+
+
+@pytest.mark.parametrize(
+    "path", ["static/../server.py", "static/%2e%2e/server.py", "static//etc/passwd", "static/none.js"]
+)
+async def test_nothing_outside_the_static_folder_is_served(client: aiohttp.ClientSession, path: str) -> None:
+    async with (
+        dashboard() as server,
+        client.get(URL(server.url + path, encoded=True)) as answer,
+    ):
+        assert answer.status == 404
+
+
+@pytest.mark.parametrize(
+    ("websocket", "field", "value"),
+    [
+        (9001, "ws_port", 9001),
+        ("wss://tv.example/mqtt", "ws_url", "wss://tv.example/mqtt"),
+        (lambda: 9123, "ws_port", 9123),
+    ],
+)
+async def test_config_tells_the_page_its_node_topics_and_broker(
+    client: aiohttp.ClientSession, websocket: Any, field: str, value: WebSocketBroker
+) -> None:
+    async with (
+        dashboard(websocket=websocket) as server,
+        client.get(f"{server.url}config.json") as answer,
+    ):
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert await answer.json() == {
+            "node": "studio-1",
+            "topic_prefix": "vqwatch/studio-1",
+            "stale_after_s": 5.0,
+            field: value,
+        }
+
+
+async def test_config_leaves_the_broker_out_while_none_is_known(client: aiohttp.ClientSession) -> None:
+    async with (
+        dashboard(websocket=lambda: None) as server,
+        client.get(f"{server.url}config.json") as answer,
+    ):
+        assert not {"ws_port", "ws_url"} & set(await answer.json())
+
+
+@pytest.mark.parametrize("secret", ["wss://user:hunter2@tv.example/", "wss://hunter2@tv.example/"])
+async def test_credentials_of_the_broker_never_reach_the_page(
+    client: aiohttp.ClientSession, secret: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(UsageError, match="no credentials") as refused:
+        dashboard(websocket=secret)
+    assert "hunter2" not in str(refused.value)
+    async with (
+        dashboard(websocket=lambda: secret) as server,
+        client.get(f"{server.url}config.json") as answer,
+    ):
+        assert "hunter2" not in await answer.text()
+    assert "hunter2" not in caplog.text
+
+
+@pytest.mark.parametrize("broker", [0, 70_000, "http://tv.example", "tv.example:9001", "ws://"])
+def test_what_is_no_websocket_broker_is_refused(broker: WebSocketBroker) -> None:
+    with pytest.raises(UsageError, match="WebSocket"):
+        dashboard(websocket=broker)
+
+
+@pytest.mark.parametrize("name", ["livez", "readyz"])
+async def test_health_checks_say_ok_then_why_not(client: aiohttp.ClientSession, name: str) -> None:
+    reason: str | None = None
+    async with dashboard(**{name: lambda: reason}) as server:
+        async with client.get(server.url + name) as answer:
+            assert (answer.status, await answer.json()) == (200, {"status": "ok"})
+            assert answer.headers["Cache-Control"] == "no-store"
+        reason = "the model is not warm"
+        async with client.get(server.url + name) as answer:
+            assert answer.status == 503
+            assert await answer.json() == {"status": "failing", "reason": "the model is not warm"}
+        other = "readyz" if name == "livez" else "livez"
+        async with client.get(server.url + other) as answer:
+            assert answer.status == 200
+
+
+async def test_a_check_that_breaks_fails_the_probe_and_is_logged(
+    client: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken() -> str | None:
+        raise RuntimeError("no such thing")
+
+    async with dashboard(readyz=broken) as server, client.get(f"{server.url}readyz") as answer:
+        assert answer.status == 503
+    assert "no such thing" in caplog.text
+
+
+async def test_schemas_are_served_by_name(client: aiohttp.ClientSession) -> None:
+    async with dashboard() as server:
+        async with client.get(f"{server.url}schema/state.json") as answer:
+            assert await answer.json(content_type="application/schema+json") == {"title": "Stream state"}
+        async with client.get(f"{server.url}schema/nothing.json") as answer:
+            assert answer.status == 404
+
+
+async def test_writing_is_not_allowed(client: aiohttp.ClientSession) -> None:
+    async with dashboard() as server, client.post(f"{server.url}config.json") as answer:
+        assert answer.status == 405
+
+
+async def test_a_port_in_use_is_one_line_that_names_it() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(MonitorError) as refused:
+            async with DashboardServer(port=port, node="n", websocket=9001):
+                pass
+    assert str(refused.value) == f"port {port} is in use: choose another with --http-port"
+
+
+async def test_an_address_that_is_not_this_machines_is_one_line() -> None:
+    with pytest.raises(MonitorError, match=r"^the dashboard cannot listen on 192\.0\.2\.1 port \d+ .*: \w[^\n]*$"):
+        async with DashboardServer("192.0.2.1", 0, node="n", websocket=9001):
+            pass
+
+
+async def test_leaving_frees_the_port_though_a_browser_stays_connected(client: aiohttp.ClientSession) -> None:
+    async with dashboard() as server:
+        async with client.get(f"{server.url}livez") as answer:
+            assert answer.status == 200
+    async with DashboardServer(port=server.port, node="n", websocket=9001) as second:
+        assert second.port == server.port
