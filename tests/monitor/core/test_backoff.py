@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.core.backoff import Backoff
@@ -23,6 +23,7 @@ def test_bounds_double_up_to_the_cap() -> None:
     assert [backoff.delay() for _ in range(6)] == [0.25, 0.5, 1.0, 2.0, 2.0, 2.0]
 
 
+@settings(max_examples=20)
 @given(st.integers(0, 2**32), st.integers(1, 3000))
 def test_waits_lie_between_zero_and_the_bound(seed: int, attempts: int) -> None:
     backoff = Backoff(rng=Random(seed))

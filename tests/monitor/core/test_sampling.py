@@ -154,6 +154,12 @@ def test_gap_in_the_source_is_told_from_the_grids_own_repeats() -> None:
     assert grid.counts.gaps == 1
 
 
+def test_frame_just_after_a_held_tick_ends_the_gap_with_the_next_tick() -> None:
+    _, ticks = sample([0, 3600, 7200, 10_800, 14_400, 25_200 + 150, 28_950, 32_550], 25)
+    assert [tick.index for tick in ticks if tick.gap] == [5, 6, 7]
+    assert [tick.payload for tick in ticks][4:9] == [4, 4, 4, 4, 5]
+
+
 def test_slow_source_on_a_fast_grid_has_no_gaps() -> None:
     grid, ticks = sample(times_of(Fraction(5), 20), 25, 18_000)
     assert len(ticks) == 100
