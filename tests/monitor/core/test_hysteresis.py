@@ -77,7 +77,7 @@ def test_pooled_lies_within_the_range_of_the_input(q: list[float]) -> None:
     assert max(pooled) <= max(q) + 1e-9
 
 
-@pytest.mark.parametrize("count", [50_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [50_000, pytest.param(1_000_000, marks=[pytest.mark.slow, pytest.mark.timeout(300)])])
 def test_long_runs_do_not_drift(count: int) -> None:
     rng = np.random.default_rng(5)
     # The upper half forgets weights that the lower half carries: where running sums would lose everything.
