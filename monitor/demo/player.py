@@ -31,6 +31,8 @@ from monitor.errors import UsageError
 
 #: A feed that is later than this is not hurried any more: its schedule moves instead.
 _MAX_LATE_S = 1.5
+#: How often a feed may complain that it is late.
+_TELL_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,7 @@ class Player:
         present: tuple[int, Fault] | None = None
         impaired: Effect | None = None
         anchor, number = time.monotonic(), 0
+        slipped, told = 0.0, -_TELL_S
         try:
             while not self._stop.is_set():
                 due = anchor + number / self._fps
@@ -147,7 +150,11 @@ class Player:
                     break
                 if late > _MAX_LATE_S:
                     anchor += late
-                    print(f"vqwatch demo player: {feed.id} is {late:.1f} s late", file=sys.stderr, flush=True)
+                    slipped += late
+                    if due > told + _TELL_S:
+                        told = due
+                        word = f"vqwatch demo player: no time for {feed.id}, {slipped:.1f} s late in all"
+                        print(word, file=sys.stderr, flush=True)
                 fault = self._script.active(feed.id, self._elapsed(due))
                 if fault != present:
                     self._change(feed, present, fault)

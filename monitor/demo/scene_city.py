@@ -13,7 +13,7 @@ import numpy as np
 
 from monitor.demo.city_things import car, facade, lamp, put, tree, walker
 from monitor.demo.shapes import Canvas, Sprite
-from monitor.demo.textures import Grain, code, fractal, mix, smoothstep, yuv
+from monitor.demo.textures import Field, Grain, code, fractal, mix, smoothstep, yuv
 from monitor.types import U8
 
 _PAVEMENT, _KERB, _NEAR_KERB = 0.735, 0.785, 0.945  # rows, as shares of the height
@@ -95,12 +95,20 @@ class City:
             put(rgb, post, left + round(235 * s), kerb - round(214 * s))
             part = alpha[max(top, 0) : top + opaque.shape[0], left : left + opaque.shape[1]]
             np.maximum(part, opaque[max(-top, 0) :, : part.shape[1]], out=part)
-        planes = [code(plane) for plane in yuv(rgb)]
+        planes = [code(self._shutter(plane)) for plane in yuv(rgb)]
         wide = np.arange(period + self._w) % period
         self._panorama = [planes[0][:, wide], *(self._half(plane)[:, wide] for plane in planes[1:])]
         self._open = (alpha < 0.5)[:, wide]
         self._roofs = int(np.flatnonzero(self._open.any(axis=1)).max()) // 2 * 2 + 2
         self._kerb = kerb // 2 * 2
+
+    def _shutter(self, plane: Field) -> Field:
+        """Motion blur of a camera whose shutter is open for half of each picture's time."""
+        taps = max(1, self._speed // 2)
+        total = np.zeros_like(plane)
+        for tap in range(taps):
+            total += np.roll(plane, tap - taps // 2, axis=1)
+        return total / taps
 
     @staticmethod
     def _half(plane: U8) -> U8:
@@ -157,7 +165,7 @@ class City:
         edge = np.abs(share - _NEAR_KERB) < 0.006
         rgb = np.where(slab[None] > 0, np.stack([stone, stone * 0.97, stone * 0.91]), rgb)
         rgb = np.where(edge[None], 0.72, rgb)
-        y, u, v = yuv(rgb)
+        y, u, v = (self._shutter(plane) for plane in yuv(rgb))
         self._ground = [code(y).ravel(), code(u[::2]).ravel(), code(v[::2]).ravel()]
         columns = np.arange(self._w, dtype=np.float32)[None, :] - self._w / 2
         texel = np.floor(columns / passing[:, None]).astype(np.int64)

@@ -18,7 +18,7 @@ from monitor.demo.scene_mountains import Mountains
 from monitor.types import U8
 
 #: Part of a cached loop's file name; goes up with every change of any scene's pictures.
-_EDITION = 1
+_EDITION = 2
 
 
 class Scene(Protocol):
