@@ -176,3 +176,26 @@ def read_frames(clip: Clip) -> Iterator[av.VideoFrame]:
             yield from container.decode(container.streams.video[0])
     except (av.FFmpegError, OSError) as error:
         raise DataError(clip.path.name, [f"cannot be decoded: {error}"]) from error
+
+
+def read_planes(clip: Clip) -> Iterator[tuple[U8, U8, U8]]:
+    """8-bit 4:2:0 planes of any clip, raw or in a container, one frame in memory at a time.
+
+    Other formats are converted to limited-range yuv420p.
+
+    Yields:
+        Y (H, W), U and V (H/2, W/2), uint8; for odd sizes the chroma planes are rounded up.
+
+    Raises:
+        DataError: As `read_frames`.
+    """
+    if clip.raw:
+        yield from read_raw_planes(clip)
+        return
+    for frame in read_frames(clip):
+        planar = frame if frame.format.name == "yuv420p" else frame.reformat(format="yuv420p")
+        y, u, v = (
+            np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
+            for plane in planar.planes
+        )
+        yield y, u, v

@@ -84,9 +84,7 @@ def test_live_apv_halves_share_a_stem_and_nothing_else_does(live_folder: tuple[P
 
 
 def test_live_apv_accepts_the_other_frame_rate_in_the_file_name(tmp_path: Path) -> None:
-    scores = write_csv(
-        tmp_path / "s.csv", LIVE_HEADER, "bbpointp1_1080_25fps_a.yuv,a,aliasing,1080p,26.3,37.4"
-    )
+    scores = write_csv(tmp_path / "s.csv", LIVE_HEADER, "bbpointp1_1080_25fps_a.yuv,a,aliasing,1080p,26.3,37.4")
     blank(tmp_path / "bbpointp1_1080_30fps_a.yuv", FRAME_1080)
     (clip,) = datasets.live_apv(scores, tmp_path)
     assert clip.path.name == "bbpointp1_1080_30fps_a.yuv"
@@ -163,17 +161,13 @@ def test_manifest_carries_what_raw_video_needs(tmp_path: Path) -> None:
         "a.yuv,0.5,match,64,36,30000/1001,yuv420p,stadium,judder",
     )
     (clip,) = datasets.manifest(scores, tmp_path)
-    assert clip == Clip(
-        tmp_path / "a.yuv", "match", "stadium", 0.5, "judder", 64, 36, Fraction(30000, 1001), "yuv420p"
-    )
+    assert clip == Clip(tmp_path / "a.yuv", "match", "stadium", 0.5, "judder", 64, 36, Fraction(30000, 1001), "yuv420p")
     bare = write_csv(tmp_path / "n.csv", "file,score,content", "a.yuv,0.5,match")
     with pytest.raises(DataError, match="raw video needs width, height and fps"):
         datasets.manifest(bare, tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("column", "value"), [("fps", "1/0"), ("width", "wide"), ("fps", "-5"), ("width", "63")]
-)
+@pytest.mark.parametrize(("column", "value"), [("fps", "1/0"), ("width", "wide"), ("fps", "-5"), ("width", "63")])
 def test_impossible_raw_geometry_is_an_error(tmp_path: Path, column: str, value: str) -> None:
     blank(tmp_path / "a.yuv", 64 * 36 * 3)
     cells = {"width": "64", "height": "36", "fps": "25"} | {column: value}
@@ -241,6 +235,9 @@ def test_containers_and_raw_files_are_read_the_same_way(tmp_path: Path) -> None:
         out.mux(stream.encode(None))
     boxed = [frame.to_ndarray() for frame in clips.read_frames(Clip(path, "c", "c", 1.0))]
     np.testing.assert_array_equal(boxed, [frame.to_ndarray() for frame in clips.read_frames(raw)])
+    for ours, theirs in zip(clips.read_planes(raw), clips.read_planes(Clip(path, "c", "c", 1.0)), strict=True):
+        for a, b in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
 def test_a_damaged_container_is_a_data_error(tmp_path: Path) -> None:
