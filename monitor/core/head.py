@@ -102,9 +102,9 @@ class BottleneckHead:
     input | age``.
 
     Args:
-        arrays: ``bottleneck_w (K, F), bottleneck_b (K), trunk_mean, trunk_sd (K), side_mean, side_sd (S), trunk_in_w (D, K),
-            trunk_in_b, side_in_w (E, S), side_in_b``, the GRU on D + E inputs, ``q_w, q_b``, ``cause_w (C, 3H + D + E),
-            cause_b (C)`` and ``decay ()``, the averages' forgetting per sample.
+        arrays: ``bottleneck_w (K, F), bottleneck_b (K), trunk_mean, trunk_sd (K), side_mean, side_sd (S),
+            trunk_in_w (D, K), trunk_in_b, side_in_w (E, S), side_in_b``, the GRU on D + E inputs, ``q_w, q_b``,
+            ``cause_w (C, 3H + D + E), cause_b (C)`` and ``decay ()``, the averages' forgetting per sample.
 
     Raises:
         ValueError: An array is missing or its shape does not fit the others.

@@ -90,7 +90,8 @@ class StreamScorer:
             score=self._calibrated(rolled.score),
             score_10s=self._calibrated(rolled.score_10s),
             score_60s=self._calibrated(rolled.score_60s),
-            score_min_60s=self._calibrated(rolled.score_min_60s),
+            # Before the first whole second, what there is of it is the lowest.
+            score_min_60s=self._calibrated(rolled.score if rolled.score_min_60s is None else rolled.score_min_60s),
             coverage=rolled.coverage,
             cause=cause,
             cause_p=probability,

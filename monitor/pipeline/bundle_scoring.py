@@ -46,7 +46,8 @@ class BundleScoring:
             raise BundleError(f"{bundle.path / manifest.head.file}: {error}") from error
         if head.feature_size != manifest.trunk.feature_size:
             raise BundleError(
-                f"{bundle.path}: the head takes {head.feature_size} features, the trunk gives {manifest.trunk.feature_size}"
+                f"{bundle.path}: the head takes {head.feature_size} features, "
+                f"the trunk gives {manifest.trunk.feature_size}"
             )
         if head.side_size and (manifest.side_channel != SIDE_VERSION or head.side_size != len(SIDE_NAMES)):
             raise BundleError(

@@ -106,7 +106,7 @@ class ScoredStream:
         self.ledger.dropped(count, cause)
 
     def end_epoch(self) -> None:
-        """Lets the last qualities out over a shrinking look-ahead; scores of the epoch stay readable."""
+        """Lets the last qualities out over a shrinking look-ahead; scores of the epoch stay readable. Idempotent."""
         if self._scorer is not None:
             self._tell(self._scorer.flush())
 

@@ -43,6 +43,8 @@ log = logging.getLogger("vqwatch.stream")
 _WATCH_S = 0.25
 #: A source that will not work by trying again (no such codec, refused password) is asked this seldom.
 _PERMANENT_RETRY_S = 4.0
+#: How long samples that came in before the end may take to be scored.
+_DRAIN_S = 1.0
 #: Seconds over which the share of corrupt pictures is taken.
 _CORRUPT_WINDOW_S = 10
 _FPS_WINDOW_S = 5
@@ -164,11 +166,21 @@ class StreamTask:
                 if self._stopping.is_set():
                     return
                 if error is None and not self.settings.live:
+                    await self._drain()
                     self.finished.set()
                     return
                 await self._pause(error)
         finally:
+            await self._drain()
             self.scored.mailbox.close()
+
+    async def _drain(self) -> None:
+        """Lets what came in be scored; what a slow engine has not got to by then is dropped at shutdown."""
+        until = self._clock() + _DRAIN_S
+        while self.scored.ledger.balance().in_flight and self._clock() < until:
+            self._batcher.wake()
+            await asyncio.sleep(0.01)
+        self.scored.end_epoch()
 
     def detach(self) -> None:
         """Takes the stream out of the batcher; after ``run`` has ended and the batcher drained it."""

@@ -144,7 +144,7 @@ class Sender:
         again = ["-stream_loop", "-1"] if loop else []
         target = f"udp://127.0.0.1:{port}?pkt_size=1316"
         self.process = subprocess.Popen(
-            [FFMPEG, "-v", "error", "-re", *again, "-i", str(file), "-map", "0:v", "-c", "copy", "-f", "mpegts", target],
+            [FFMPEG, "-v", "error", "-re", *again, "-i", str(file), "-c", "copy", "-f", "mpegts", target],
             stdin=subprocess.DEVNULL,
         )
 
