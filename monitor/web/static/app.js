@@ -150,7 +150,8 @@ function drawHeader(now) {
   const states = [...tiles.values()].map((tile) => tile.element.dataset.status);
   const ok = states.filter((status) => status === "ok").length;
 
-  mark("node-status", silent ? "silent" : (nodeStatus ?? "unknown"), alive && nodeStatus === "online" ? "good" : "bad");
+  const said = feed.connected ? (silent ? "silent" : nodeStatus) : null;
+  mark("node-status", said ?? "unknown", alive && nodeStatus === "online" ? "good" : "bad");
   mark("streams", `${ok} / ${states.length}`, ok === states.length ? "good" : "bad");
   mark("alert-count", String(feed.alerts.length), feed.alerts.length ? "bad" : "good");
   mark("link", feed.connected ? "live" : feed.everConnected ? "LOST" : "connecting", feed.connected ? "good" : "bad");
