@@ -1,0 +1,275 @@
+"""How many streams this machine holds: its parts measured alone, then the pipeline, in one run.
+
+The parts share the same cores, so what they allow together is 1 / (1/decode + 1/preprocess + 1/engine); the
+pipeline's throughput over that limit is its efficiency.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import numpy as np
+import psutil
+
+from engines.base import FeatureEngine
+from engines.preprocess import PictureCutter
+from monitor.core.detectors import Detectors
+from monitor.core.side_channel import SideChannel
+from monitor.ingest.mailbox import Mailbox, OverflowPolicy
+from monitor.ingest.pyav_source import PyAvSource
+from monitor.ingest.source_thread import SourceThread
+from monitor.pipeline.batcher import Batcher
+from monitor.pipeline.bundle_scoring import BundleScoring
+from monitor.pipeline.connection import SampledSource
+from monitor.pipeline.inference import InferenceThread
+from monitor.pipeline.sampler import StreamSampler
+from monitor.pipeline.scored_stream import ScoredStream
+from monitor.types import DropCause, PooledQuality, Sample, StreamId
+
+#: Each part is measured for this long, after a warm-up of a fifth of it.
+_PART_S = 2.0
+_PIPELINE_S = 6.0
+_LAG_S = 6.0
+_LAG_LOAD = 0.8
+CLIP_S = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What was measured; rates are pictures a second, lags milliseconds from arrival to final pooled quality."""
+
+    streams: int
+    samples_per_s: float
+    decode_alone_per_s: float
+    preprocess_alone_per_s: float
+    engine_alone_per_s: float
+    limit_per_s: float
+    efficiency: float
+    lag_ms_p50: float
+    lag_ms_p99: float
+    lag_streams: int
+    rss_mb_per_stream: float
+
+
+def make_clip(path: Path, width: int, height: int, fps: int = 25) -> None:
+    """A moving, noisy test picture in H.264 at about 6 Mb/s (at 1080p): as costly to decode as a broadcast."""
+    graph = av.filter.Graph()
+    chain = [
+        graph.add("testsrc2", f"size={width}x{height}:rate={fps}"),
+        graph.add("noise", "alls=10:allf=t"),
+        graph.add("format", "yuv420p"),
+        graph.add("buffersink"),
+    ]
+    for source, target in pairwise(chain):
+        source.link_to(target)
+    graph.configure()
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=fps)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.bit_rate = int(6e6 * width * height / (1920 * 1080))
+        stream.gop_size = 2 * fps
+        stream.options = {"preset": "veryfast"}
+        for number in range(CLIP_S * fps):
+            frame = graph.vpull()
+            frame.pts, frame.time_base = number, Fraction(1, fps)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def measure(clip: Path, scoring: BundleScoring, engine: FeatureEngine, *, batch: int = 16) -> Capacity:
+    """Measures parts and pipeline; takes about half a minute and all cores.
+
+    Raises:
+        SourceError: The clip cannot be read.
+        EngineError: The engine fails.
+    """
+    cores = len(os.sched_getaffinity(0))
+    decode = _rate(cores, lambda: _decoder(clip))
+    pictures = _first_pictures(clip, 40)
+    preprocess = _rate(cores, lambda: _preprocessor(scoring, pictures))
+    pixels = np.stack([PictureCutter(scoring.input).pixels(picture) for picture in pictures[:batch]])
+    infer = _rate(1, lambda: _inferrer(engine, pixels))
+    limit = 1 / (1 / decode + 1 / preprocess + 1 / infer)
+    base_mb = psutil.Process().memory_info().rss / 1e6
+    readers = 2 * cores
+    samples, rss_mb, _ = asyncio.run(_pipeline(clip, scoring, engine, readers, paced=False, seconds=_PIPELINE_S))
+    rate = samples / _PIPELINE_S
+    streams = int(rate / float(scoring.scoring.fps))
+    loaded = max(1, int(streams * _LAG_LOAD))
+    _, _, lags = asyncio.run(_pipeline(clip, scoring, engine, loaded, paced=True, seconds=_LAG_S))
+    return Capacity(
+        streams=streams,
+        samples_per_s=rate,
+        decode_alone_per_s=decode,
+        preprocess_alone_per_s=preprocess,
+        engine_alone_per_s=infer,
+        limit_per_s=limit,
+        efficiency=rate / limit,
+        lag_ms_p50=float(np.quantile(lags, 0.5)) * 1000 if lags else 0.0,
+        lag_ms_p99=float(np.quantile(lags, 0.99)) * 1000 if lags else 0.0,
+        lag_streams=loaded,
+        rss_mb_per_stream=max(0.0, rss_mb - base_mb) / readers,
+    )
+
+
+def _rate(threads: int, make: Callable[[], Callable[[], int]]) -> float:
+    """Pictures a second of a step that says how many it did, in so many threads."""
+    stop = threading.Event()
+    counting = threading.Event()
+
+    def work() -> int:
+        step, done = make(), 0
+        while not stop.is_set():
+            count = step()
+            if counting.is_set():
+                done += count
+        return done
+
+    with ThreadPoolExecutor(threads) as pool:
+        working = [pool.submit(work) for _ in range(threads)]
+        time.sleep(_PART_S / 5)
+        counting.set()
+        started = time.monotonic()
+        time.sleep(_PART_S)
+        stop.set()
+        total = sum(work.result() for work in working)
+        return max(1e-6, total / (time.monotonic() - started))
+
+
+def _decoder(clip: Path) -> Callable[[], int]:
+    def pictures() -> object:
+        while True:
+            with av.open(str(clip)) as container:
+                stream = container.streams.video[0]
+                stream.thread_type, stream.codec_context.thread_count = "NONE", 1
+                yield from container.decode(stream)
+
+    decoding = pictures()
+
+    def step() -> int:
+        next(decoding)  # type: ignore[call-overload]
+        return 1
+
+    return step
+
+
+def _preprocessor(scoring: BundleScoring, pictures: Sequence[av.VideoFrame]) -> Callable[[], int]:
+    cutter, side, detectors = PictureCutter(scoring.input), SideChannel(), Detectors(scoring.scoring.fps)
+    position = 0
+
+    def step() -> int:
+        nonlocal position
+        cut = cutter.cut(pictures[position % len(pictures)])
+        if scoring.with_side_channel:
+            side.push(cut.luma, cut.columns, cut.rows)
+        detectors.push(cut.luma)
+        position += 1
+        return 1
+
+    return step
+
+
+def _inferrer(engine: FeatureEngine, pixels: np.ndarray) -> Callable[[], int]:
+    def step() -> int:
+        engine.infer(pixels)
+        return len(pixels)
+
+    return step
+
+
+def _first_pictures(clip: Path, count: int) -> list[av.VideoFrame]:
+    with av.open(str(clip)) as container:
+        pictures = []
+        for picture in container.decode(video=0):
+            pictures.append(picture)
+            if len(pictures) == count:
+                break
+        return pictures
+
+
+async def _pipeline(
+    clip: Path, scoring: BundleScoring, engine: FeatureEngine, readers: int, *, paced: bool, seconds: float
+) -> tuple[int, float, list[float]]:
+    """Samples scored in the time, resident memory at its end, and lags of each pooled quality."""
+    loop = asyncio.get_running_loop()
+    inference = InferenceThread(_Kept(engine), scoring.head)
+    batcher = Batcher(inference, max_wait_s=0.02 if paced else 0.0)
+    batching = asyncio.create_task(batcher.run())
+    lags: list[float] = []
+    streams: list[ScoredStream] = []
+    threads = []
+
+    def wake() -> None:
+        loop.call_soon_threadsafe(batcher.wake)
+
+    def mailbox(on_drop: Callable[[Sample, DropCause], None]) -> Mailbox[Sample]:
+        policy = OverflowPolicy.DROP_OLDEST if paced else OverflowPolicy.WAIT
+        return Mailbox(75 if paced else 16, policy, on_item=wake, on_drop=on_drop)
+
+    def reader(name: str) -> None:
+        def pooled(_: int, quality: PooledQuality) -> None:
+            received = stream.view().newest_received_s
+            if received is not None:
+                lags.append(time.monotonic() - received)
+
+        stream = ScoredStream(StreamId(name), scoring.scoring, mailbox, on_pooled=pooled if paced else None)
+        sampler = StreamSampler(
+            StreamId(name),
+            scoring.input,
+            scoring.scoring.fps,
+            with_side_channel=scoring.with_side_channel,
+            emit=stream.emit,
+            on_drop=stream.dropped_before,
+        )
+        source = PyAvSource(str(clip), stream=StreamId(name), live=False, paced=paced, loop=paced)
+        thread = SourceThread(
+            SampledSource(source, sampler),
+            name=f"vqwatch-bench-{name}",
+            epoch=1,
+            loop=loop,
+            on_frame=sampler.push,
+            on_opened=lambda _: None,
+            on_ended=lambda _: None,
+        )
+        streams.append(stream)
+        threads.append(thread)
+        batcher.add(stream)
+        thread.start()
+
+    for number in range(readers):
+        reader(f"s{number}")
+    await asyncio.sleep(1.0)  # decoders opened, first batches through
+    before = sum(stream.ledger.balance().scored for stream in streams)
+    lags.clear()
+    await asyncio.sleep(seconds)
+    scored = sum(stream.ledger.balance().scored for stream in streams) - before
+    rss_mb = psutil.Process().memory_info().rss / 1e6
+    for thread, stream in zip(threads, streams, strict=True):
+        thread.stop()
+        stream.mailbox.close()
+    batcher.close()
+    await batching
+    await asyncio.to_thread(lambda: [thread.join(5.0) for thread in threads])
+    inference.close()
+    return scored, rss_mb, lags
+
+
+class _Kept:
+    """An engine that several pipelines use in turn: closing is the owner's."""
+
+    def __init__(self, engine: FeatureEngine) -> None:
+        self.info = engine.info
+        self.infer = engine.infer
+
+    def close(self) -> None:
+        """Keeps the engine open."""
