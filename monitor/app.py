@@ -193,7 +193,8 @@ class Monitor:
             http.host,
             http.port,
             node=self._config.node,
-            websocket=lambda: self.ws_port,
+            # Port 0 is chosen at the start; another broker than ours is taken to offer WebSocket where ours would.
+            websocket=lambda: self.ws_port or self._config.broker.ws_port or None,
             readyz=self._readiness,
             schema=schema_text,
         )

@@ -86,7 +86,7 @@ class BrokerSection(_Section):
     )
     host: str = Field("127.0.0.1", description="address the embedded broker listens on")
     mqtt_port: Port = Field(1883, description="TCP port of the embedded broker; 0 takes a free one")
-    ws_port: Port = Field(9001, description="WebSocket port of the embedded broker; 0 takes a free one")
+    ws_port: Port = Field(9001, description="WebSocket port of the broker, for the dashboard; 0 takes a free one (embedded)")
 
 
 class HttpSection(_Section):

@@ -23,9 +23,7 @@ class InferenceThread:
         clock: Monotonic seconds.
     """
 
-    def __init__(
-        self, engine: FeatureEngine, head: Head, *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, engine: FeatureEngine, head: Head, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.engine = engine
         self.head = head
         self._clock = clock

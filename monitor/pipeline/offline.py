@@ -192,6 +192,5 @@ def _summarise(
     sums = np.concatenate([[0.0], np.cumsum(values)])
     result.score_min_10s = scoring.calibrate(float((sums[window:] - sums[:-window]).min() / window))
     result.seconds = [
-        (float(second), scoring.calibrate(float(np.mean(in_second))))
-        for second, in_second in sorted(by_second.items())
+        (float(second), scoring.calibrate(float(np.mean(in_second)))) for second, in_second in sorted(by_second.items())
     ]

@@ -220,9 +220,7 @@ class StreamTask:
                     thread.stop()
                     return None
                 if self._watch() and not ended.done():
-                    log.warning(
-                        "stream=%s event=hung source gave no sign for %.0f s", self.id, self.settings.hang_s
-                    )
+                    log.warning("stream=%s event=hung source gave no sign for %.0f s", self.id, self.settings.hang_s)
                     thread.abandon()
                     self._machine.on(Event.FAILED, self._clock(), SourceCode.TIMEOUT)
                     return SourceError("the source hangs", SourceCode.TIMEOUT)
