@@ -1,0 +1,108 @@
+"""Engines compute the same numbers from the same bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engines import EngineUnavailable, Precision, load_bundle, open_engine
+from engines.bundle import BUNDLED, HeadPart, InputPart, Manifest, TrunkPart, bundles_folder, write_bundle
+from engines.openvino import OpenVinoEngine
+from engines.preprocess import InputMode
+
+torch = pytest.importorskip("torch", reason="the reference engine needs torch")
+pytestmark = [pytest.mark.train, pytest.mark.timeout(120)]
+
+#: Relative to the features' spread. f32 engines differ by the order of their sums alone.
+F32_TOLERANCE = 1e-4
+
+
+def pictures(count: int, side: int = 128) -> np.ndarray:
+    """Smooth random pictures: natural spectra rather than white noise, which no trunk ever sees."""
+    rng = np.random.default_rng(5)
+    coarse = rng.uniform(20, 230, (count, 3, side // 16 + 1, side // 16 + 1))
+    fine = np.kron(coarse, np.ones((16, 16)))[..., :side, :side] + rng.normal(0, 4, (count, 3, side, side))
+    return np.clip(fine, 0, 255).astype(np.uint8)
+
+
+def test_openvino_agrees_with_the_torch_reference_on_the_bundled_model() -> None:
+    bundle = load_bundle(bundles_folder() / BUNDLED)
+    batch = pictures(6)
+    reference = open_engine(bundle, "torch").infer(batch)
+    features = open_engine(bundle, "openvino", Precision.F32).infer(batch)
+    assert features.shape == (6, bundle.manifest.trunk.feature_size)
+    np.testing.assert_allclose(features, reference, atol=F32_TOLERANCE * float(reference.std()), rtol=0)
+
+
+def test_features_do_not_depend_on_the_batch_they_came_in() -> None:
+    engine = open_engine(load_bundle(bundles_folder() / BUNDLED), "openvino", Precision.F32)
+    batch = pictures(5)
+    together = engine.infer(batch)
+    alone = np.concatenate([engine.infer(batch[i : i + 1]) for i in range(5)])
+    np.testing.assert_allclose(together, alone, atol=F32_TOLERANCE * float(together.std()), rtol=0)
+
+
+def test_bf16_is_used_only_where_the_cpu_has_it() -> None:
+    bundle = load_bundle(bundles_folder() / BUNDLED)
+    batch = pictures(4)
+    exact = open_engine(bundle, "openvino", Precision.F32).infer(batch)
+    try:
+        engine = open_engine(bundle, "openvino", Precision.BF16)
+    except EngineUnavailable as refused:
+        assert "bf16" in str(refused)
+        assert open_engine(bundle, "openvino").info.precision is Precision.F32
+        return
+    assert open_engine(bundle, "openvino").info.precision is Precision.BF16
+    np.testing.assert_allclose(engine.infer(batch), exact, atol=0.05 * float(exact.std()), rtol=0.05)
+
+
+def test_a_bundle_without_an_int8_graph_says_so() -> None:
+    bundle = load_bundle(bundles_folder() / BUNDLED)
+    if bundle.manifest.trunk.int8 is not None:
+        pytest.skip("this bundle ships int8")
+    with pytest.raises(EngineUnavailable, match="int8"):
+        OpenVinoEngine(bundle, Precision.INT8)
+
+
+@pytest.mark.parametrize(("depth", "mode"), [(18, InputMode.FULL), (50, InputMode.RESIZE), (101, InputMode.FRAGMENTS)])
+def test_every_depth_and_input_mode_exports_and_agrees(tmp_path: Path, depth: int, mode: InputMode) -> None:
+    from engines.backbone import Trunk
+    from engines.export import export_onnx
+
+    torch.manual_seed(depth)
+    part = InputPart(mode=mode, colour="rgb", grid=3, size=96 if mode is InputMode.RESIZE else 0)
+    trunk = Trunk(depth, width=0.25, colour="rgb")
+    trunk.train()
+    with torch.no_grad():
+        for _ in range(3):  # batch statistics, so that no layer is idle
+            trunk(torch.from_numpy(pictures(4, 96)))
+    trunk.eval()
+    export_onnx(trunk, part.spec(), tmp_path / "trunk.onnx")
+    manifest = Manifest(
+        name="parity",
+        version="1",
+        input=part,
+        trunk=TrunkPart(
+            file="trunk.onnx", sha256="0" * 64, depth=depth, width=0.25, feature_size=trunk.feature_size
+        ),
+        head=HeadPart(file="head.npz", sha256="0" * 64, kind="vsfa"),
+    )
+    bundle = write_bundle(tmp_path / "parity", manifest, {"fc_w": np.ones((2, trunk.feature_size))}, tmp_path / "trunk.onnx")
+    batch = pictures(3, 96)
+    with torch.no_grad():
+        expected = trunk(torch.from_numpy(batch)).numpy()
+    np.testing.assert_allclose(open_engine(bundle, "torch").infer(batch), expected, atol=1e-5)
+    features = open_engine(bundle, "openvino", Precision.F32).infer(batch)
+    np.testing.assert_allclose(features, expected, atol=F32_TOLERANCE * max(1.0, float(expected.std())), rtol=1e-4)
+
+
+def test_features_are_mean_then_unbiased_standard_deviation() -> None:
+    from engines.backbone import mean_and_sd
+
+    x = torch.randn(2, 5, 6, 7, generator=torch.Generator().manual_seed(1))
+    features = mean_and_sd(x).numpy()
+    flat = x.numpy().reshape(2, 5, -1)
+    np.testing.assert_allclose(features[:, :5], flat.mean(axis=2), atol=1e-6)
+    np.testing.assert_allclose(features[:, 5:], flat.std(axis=2, ddof=1), atol=1e-6)
