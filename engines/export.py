@@ -67,9 +67,7 @@ def trunk_from_onnx(path: Path, *, depth: int, width: float, colour: str) -> Tru
     wanted = {n: v for n, v in trunk.state_dict().items() if not n.endswith("num_batches_tracked")}
     for name, value in wanted.items():
         if name not in stored or stored[name].shape != value.shape:
-            raise ValueError(
-                f"{path}: not a graph of ResNet-{depth} x{width}: {name} is missing or of another shape"
-            )
+            raise ValueError(f"{path}: not a graph of ResNet-{depth} x{width}: {name} is missing or of another shape")
     trunk.load_state_dict({name: stored[name] for name in wanted}, strict=False)
     trunk.eval()
     return trunk

@@ -68,9 +68,7 @@ class OpenVinoEngine:
         try:
             result = self._request.infer({0: pixels}, share_inputs=True)
         except RuntimeError as error:
-            raise EngineError(
-                f"OpenVINO failed on a batch of {pixels.shape}: {_first_line(error)}"
-            ) from error
+            raise EngineError(f"OpenVINO failed on a batch of {pixels.shape}: {_first_line(error)}") from error
         features: npt.NDArray[np.float32] = np.array(next(iter(result.values())), dtype=np.float32)
         if len(features) != len(pixels):
             raise EngineError(f"OpenVINO returned {len(features)} rows for {len(pixels)} pictures")

@@ -73,9 +73,7 @@ class InputSpec:
 
     def __post_init__(self) -> None:
         if self.mode is InputMode.FRAGMENTS and (self.grid < 1 or self.patch < 2 or self.patch % 2):
-            raise ValueError(
-                f"fragments need grid >= 1 and an even patch >= 2, got {self.grid}, {self.patch}"
-            )
+            raise ValueError(f"fragments need grid >= 1 and an even patch >= 2, got {self.grid}, {self.patch}")
         if self.mode is InputMode.RESIZE and self.size < 32:
             raise ValueError(f"resize needs a short side of at least 32 px, got {self.size}")
         if self.colour not in ("yuv", "rgb"):
@@ -254,9 +252,7 @@ def _strip_starts(length: int, strips: int) -> I64:
     return (np.arange(1, strips * 2, 2) * last // (strips * 2)) * STRIP_PX
 
 
-def _plane(
-    picture: VideoFrame, index: int, kind: type[np.unsignedinteger]
-) -> npt.NDArray[np.unsignedinteger]:
+def _plane(picture: VideoFrame, index: int, kind: type[np.unsignedinteger]) -> npt.NDArray[np.unsignedinteger]:
     plane = picture.planes[index]
     stride = plane.line_size // np.dtype(kind).itemsize
     flat = np.frombuffer(plane, dtype=kind)  # type: ignore[call-overload]

@@ -81,12 +81,12 @@ class EngineSection(_Section):
 class BrokerSection(_Section):
     """Where results are published."""
 
-    url: SecretStr = Field(
-        SecretStr("embedded"), description="embedded, mqtt://[user:pass@]host[:port] or mqtts://..."
-    )
+    url: SecretStr = Field(SecretStr("embedded"), description="embedded, mqtt://[user:pass@]host[:port] or mqtts://...")
     host: str = Field("127.0.0.1", description="address the embedded broker listens on")
     mqtt_port: Port = Field(1883, description="TCP port of the embedded broker; 0 takes a free one")
-    ws_port: Port = Field(9001, description="WebSocket port of the broker, for the dashboard; 0 takes a free one (embedded)")
+    ws_port: Port = Field(
+        9001, description="WebSocket port of the broker, for the dashboard; 0 takes a free one (embedded)"
+    )
 
 
 class HttpSection(_Section):
@@ -100,9 +100,7 @@ class HttpSection(_Section):
 class IngestSection(_Section):
     """How feeds are opened and how much may wait."""
 
-    open_timeout: Duration = Field(
-        4.0, description="longest silence while opening, for each of its two phases"
-    )
+    open_timeout: Duration = Field(4.0, description="longest silence while opening, for each of its two phases")
     read_timeout: Duration = Field(2.0, description="longest silence while reading")
     stall: Duration = Field(3.0, description="no picture for this long: the feed is lost")
     mailbox: int = Field(75, ge=2, description="samples a stream that may wait for the engine")
@@ -173,9 +171,7 @@ def load_config(path: Path, overrides: dict[str, Any] | None = None) -> Config:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark is not None else str(path)
-        raise UsageError(
-            f"{where}: not YAML: {getattr(error, 'problem', None) or 'cannot be parsed'}"
-        ) from error
+        raise UsageError(f"{where}: not YAML: {getattr(error, 'problem', None) or 'cannot be parsed'}") from error
     if data is None:
         data = {}
     if not isinstance(data, dict):

@@ -28,8 +28,13 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "synthesise": Command("training.synthesise", "make the training material of the bundled model"),
+    "trunk": Command("training.trunk", "train the bundled model's trunk on impaired pictures"),
+    "head": Command("training.base_head", "train the bundled model's head on impaired clips"),
+    "bundle": Command("training.base_bundle", "make a bundle of a trained trunk and head"),
+    "quantise": Command("training.quantise", "try an int8 graph for a bundle, ship it where it passes"),
     "train": Command("training.train", "train heads of the study on cached features"),
     "evaluate": Command("training.evaluate", "score finished runs on cached features"),
+    "chipqa": Command("training.chipqa_baseline", "the ChipQA baseline on a data set"),
     "score-features": Command("training.score_features", "score one clip's cached features with a head"),
 }
 

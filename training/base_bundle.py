@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     manifest = Manifest(
         name=args.out.name,
         version=args.version,
-        description="Trained from random initialisation on self-made impairments of freely licensed material; see MODEL_CARD.md",
+        description="Trained from random initialisation on self-made impairments; see MODEL_CARD.md",
         licence="Apache-2.0",
         input=InputPart(mode=InputMode.FRAGMENTS, grid=SPEC.grid, patch=SPEC.patch, colour="yuv"),
         sample_fps=25,
@@ -82,9 +82,7 @@ def calibration_points(score: F64, label: F64, level: F64) -> tuple[tuple[float,
     return ((0.0, 0.0), (worst, SCORE_WORST), (clean, SCORE_CLEAN), (1.0, 100.0))
 
 
-def interval_by_cause(
-    score: F64, label: F64, cause: F64, points: tuple[tuple[float, float], ...]
-) -> dict[str, float]:
+def interval_by_cause(score: F64, label: F64, cause: F64, points: tuple[tuple[float, float], ...]) -> dict[str, float]:
     """Half-width, by named cause, that covers 90 % of the hold-out's labels; in points, against our own labels."""
     qualities, scores = zip(*points, strict=True)
     shown = np.interp(score, qualities, scores)

@@ -7,6 +7,7 @@ what ``monitor.core.head.BottleneckHead`` computes; a test holds the two togethe
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,9 +73,7 @@ def load_clips(
     for index, file in enumerate(track(files, description=f"trunk over {folder.name}")):
         with np.load(file) as data:
             y, uv = data["y"], data["uv"]
-            outputs = trunk_training.outputs_of(
-                model, y.reshape(-1, *y.shape[2:]), uv.reshape(-1, *uv.shape[2:])
-            )
+            outputs = trunk_training.outputs_of(model, y.reshape(-1, *y.shape[2:]), uv.reshape(-1, *uv.shape[2:]))
             trunk.append(outputs.reshape(len(y), CLIP_LENGTH, -1))
             side.append(data["side"])
             facts += [ClipFacts(**f) for f in json.loads(str(data["facts"]))]
@@ -159,6 +158,7 @@ def train(clips: Clips, *, epochs: int, seed: int, groups_per_batch: int = 10) -
     model = HeadModel(clips)
     optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.02)
     members = [np.flatnonzero(clips.group == g) for g in np.unique(clips.group)]
+    groups_per_batch = min(groups_per_batch, len(members))
     label, cause, level = torch.from_numpy(clips.label).float(), torch.from_numpy(clips.cause), clips.level
     temporal = torch.tensor([f.kind in TEMPORAL for f in clips.facts])
     cause_weight = torch.from_numpy(np.where(level == 0, 1.2, 0.3 + 0.22 * level)).float()
@@ -188,9 +188,7 @@ def train(clips: Clips, *, epochs: int, seed: int, groups_per_batch: int = 10) -
     return model
 
 
-def _sequences(
-    clips: Clips, rows: npt.NDArray[np.int64], rng: np.random.Generator
-) -> tuple[Tensor, Tensor, int]:
+def _sequences(clips: Clips, rows: npt.NDArray[np.int64], rng: np.random.Generator) -> tuple[Tensor, Tensor, int]:
     """Crops of the clips, half of the time behind another clip: on air no clip begins at state zero."""
     length = int(rng.integers(75, CLIP_LENGTH + 1))
     start = int(rng.integers(0, CLIP_LENGTH - length + 1))
@@ -230,9 +228,7 @@ def predict(model: HeadModel, clips: Clips) -> tuple[F64, F64]:
     scores, causes = [], []
     for start in range(0, len(clips.facts), 200):
         part = slice(start, start + 200)
-        q, logits = model(
-            torch.from_numpy(clips.trunk[part]), torch.from_numpy(clips.side[part]), [CLIP_LENGTH - 1]
-        )
+        q, logits = model(torch.from_numpy(clips.trunk[part]), torch.from_numpy(clips.side[part]), [CLIP_LENGTH - 1])
         scores.append(hysteresis_pool(q)[:, WARMUP:].mean(dim=1).double().numpy())
         causes.append(torch.softmax(logits[:, -1].double(), dim=1).numpy())
     return np.concatenate(scores), np.concatenate(causes)
@@ -256,7 +252,7 @@ def evaluate(score: F64, causes: F64, clips: Clips) -> dict[str, object]:
                 right_all.append(right)
                 by_type.setdefault(kind, []).append(right)
         between = [r for r in rows if level[r] > 0]
-        right_near += [float(score[a] > score[b]) for a, b in zip(between, between[1:], strict=False)]
+        right_near += [float(score[a] > score[b]) for a, b in itertools.pairwise(between)]
     strong = level >= 3
     return {
         "clips": len(score),
@@ -273,9 +269,7 @@ def evaluate(score: F64, causes: F64, clips: Clips) -> dict[str, object]:
             if (strong & (truth == c)).any()
         },
         "clean_called_clean": round(float((named == 0)[level == 0].mean()), 4),
-        "mean_score_by_level": {
-            str(v): round(float(score[level == v].mean()), 3) for v in np.unique(level).tolist()
-        },
+        "mean_score_by_level": {str(v): round(float(score[level == v].mean()), 3) for v in np.unique(level).tolist()},
     }
 
 
@@ -285,9 +279,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trunk", type=Path, required=True, metavar="FILE", help="weights from `trunk`")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="where the head goes (.pt)")
     parser.add_argument("--epochs", type=int, default=40)
-    parser.add_argument(
-        "--seeds", type=int, nargs="+", default=[1, 2], help="one head each; the first is kept"
-    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2], help="one head each; the first is kept")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -309,12 +301,8 @@ def run(args: argparse.Namespace) -> int:
             args.out.parent.mkdir(parents=True, exist_ok=True)
             torch.save(
                 {
-                    "arrays": {
-                        k: torch.from_numpy(np.array(v)) for k, v in model.arrays(trunk.outputs).items()
-                    },
-                    "train": torch.from_numpy(
-                        np.stack([train_score, clips.label, clips.level.astype(float)])
-                    ),
+                    "arrays": {k: torch.from_numpy(np.array(v)) for k, v in model.arrays(trunk.outputs).items()},
+                    "train": torch.from_numpy(np.stack([train_score, clips.label, clips.level.astype(float)])),
                     "holdout": torch.from_numpy(
                         np.stack([held_score, held.label, held_causes.argmax(axis=1).astype(float)])
                     ),

@@ -89,9 +89,7 @@ def _alias(plane: npt.NDArray[np.uint8], factor: float, *, smooth: bool) -> npt.
     wy, wx = (y0 - top)[:, None].astype(np.float32), (x0 - left)[None].astype(np.float32)
     values = small.astype(np.float32)
     rows_blend = values[top] * (1 - wy) + values[bottom] * wy
-    out: npt.NDArray[np.uint8] = (rows_blend[:, left] * (1 - wx) + rows_blend[:, right] * wx + 0.5).astype(
-        np.uint8
-    )
+    out: npt.NDArray[np.uint8] = (rows_blend[:, left] * (1 - wx) + rows_blend[:, right] * wx + 0.5).astype(np.uint8)
     return out
 
 
@@ -99,9 +97,7 @@ def blur(pictures: Iterable[Picture], level: float, rng: Rng, fps: float) -> Ite
     """Gaussian blur; sigma grows with the square root of the height, as viewing distance does."""
     for picture in pictures:
         sigma = interpolate(level, (0.6, 0.95, 1.5, 2.3, 3.6), log=True) * np.sqrt(picture.y.shape[0] / 450)
-        yield Picture(
-            _gaussian(picture.y, sigma), _gaussian(picture.u, sigma / 2), _gaussian(picture.v, sigma / 2)
-        )
+        yield Picture(_gaussian(picture.y, sigma), _gaussian(picture.u, sigma / 2), _gaussian(picture.v, sigma / 2))
 
 
 def _gaussian(plane: npt.NDArray[np.uint8], sigma: float) -> npt.NDArray[np.uint8]:
@@ -118,9 +114,7 @@ def noise(pictures: Iterable[Picture], level: float, rng: Rng, fps: float) -> It
 def noise_at(pictures: Iterable[Picture], sigma: float, rng: Rng) -> Iterator[Picture]:
     """White noise of a given standard deviation in grey levels."""
     for picture in pictures:
-        yield Picture(
-            *(_noisy(p, s, rng) for p, s in zip(picture, (sigma, sigma / 2, sigma / 2), strict=True))
-        )
+        yield Picture(*(_noisy(p, s, rng) for p, s in zip(picture, (sigma, sigma / 2, sigma / 2), strict=True)))
 
 
 def _noisy(plane: npt.NDArray[np.uint8], sigma: float, rng: Rng) -> npt.NDArray[np.uint8]:
@@ -150,9 +144,7 @@ def macroblocks(pictures: Iterable[Picture], level: float, rng: Rng, fps: float)
             r, c, run = int(rng.integers(rows)), int(rng.integers(columns)), int(rng.integers(2, 11))
             left, right = c * 16, min((c + run) * 16, width)
             source = int(rng.integers(0, max(1, width - (right - left)))) & ~1
-            y[r * 16 : r * 16 + 16, left:right] = picture.y[
-                r * 16 : r * 16 + 16, source : source + right - left
-            ]
+            y[r * 16 : r * 16 + 16, left:right] = picture.y[r * 16 : r * 16 + 16, source : source + right - left]
             half = slice(r * 8, r * 8 + 8)
             u[half, left // 2 : right // 2] = 128
             v[half, left // 2 : right // 2] = 128
@@ -283,9 +275,7 @@ def black(pictures: Iterable[Picture], level: float, rng: Rng, fps: float) -> It
     start = int(rng.integers(round(0.2 * fps), round(1.2 * fps)))
     for t, picture in enumerate(pictures):
         if start <= t < start + length:
-            yield Picture(
-                np.full_like(picture.y, 16), np.full_like(picture.u, 128), np.full_like(picture.v, 128)
-            )
+            yield Picture(np.full_like(picture.y, 16), np.full_like(picture.u, 128), np.full_like(picture.v, 128))
         else:
             yield picture
 
@@ -337,9 +327,7 @@ def mild_encode(pictures: Iterable[Picture], rng: Rng, fps: float) -> Iterator[P
         options = {"preset": "ultrafast", "crf": "17", "x265-params": "log-level=none:pools=none"}
         yield from transcode(pictures, "libx265", options, fps=fps)
     else:
-        yield from transcode(
-            pictures, "libx264", {"preset": str(kind), "crf": f"{rng.uniform(15, 19):.1f}"}, fps=fps
-        )
+        yield from transcode(pictures, "libx264", {"preset": str(kind), "crf": f"{rng.uniform(15, 19):.1f}"}, fps=fps)
 
 
 class Recipe(NamedTuple):

@@ -57,9 +57,7 @@ def find_contents(folders: list[Path]) -> list[Content]:
     for folder in folders:
         found = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in VIDEO_SUFFIXES + IMAGE_SUFFIXES]
         if not found:
-            raise FileNotFoundError(
-                f"{folder}: no pictures or clips ({', '.join(VIDEO_SUFFIXES + IMAGE_SUFFIXES)})"
-            )
+            raise FileNotFoundError(f"{folder}: no pictures or clips ({', '.join(VIDEO_SUFFIXES + IMAGE_SUFFIXES)})")
         stems = _stems(folder)
         for path in found:
             if path.name.startswith(UNFIT):
@@ -124,10 +122,8 @@ def fits(content: Content, size: tuple[int, int]) -> bool:
 # --- clips -----------------------------------------------------------------------------------------------------
 
 
-def video_clip(
-    content: Content, length: int, size: tuple[int, int], rng: np.random.Generator
-) -> Iterator[Picture]:
-    """Pictures of a clip taken as 25 a second (every 2nd at 50 and 60), cropped to 16:9, area-scaled; loops there and back."""
+def video_clip(content: Content, length: int, size: tuple[int, int], rng: np.random.Generator) -> Iterator[Picture]:
+    """Pictures of a clip taken as 25 a second (every 2nd at 50 and 60), cropped to 16:9; loops there and back."""
     frames = _decode(content.path, size)
     span = len(frames)
     start = int(rng.integers(0, max(1, span - length)))
@@ -138,7 +134,7 @@ def video_clip(
 
 @lru_cache(maxsize=2)
 def _decode(path: Path, size: tuple[int, int]) -> list[Picture]:
-    width, height = size
+    _width, _height = size
     frames: list[Picture] = []
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
@@ -202,9 +198,7 @@ class _Pan:
     phase: tuple[float, float]
 
     @classmethod
-    def draw(
-        cls, source: tuple[int, int], size: tuple[int, int], speed: float, rng: np.random.Generator
-    ) -> _Pan:
+    def draw(cls, source: tuple[int, int], size: tuple[int, int], speed: float, rng: np.random.Generator) -> _Pan:
         room = min(source[0] / size[0], source[1] / size[1])
         scale = rng.uniform(1.0, max(1.0, room * 0.9)) if room > 1.05 else room * 0.98
         zoom = rng.uniform(-6e-4, 6e-4)
@@ -213,22 +207,14 @@ class _Pan:
         heading = rng.uniform(0, 2 * np.pi)
         peak = (speed * abs(np.cos(heading)) * scale, speed * abs(np.sin(heading)) * scale)
         rate = tuple(p / r for p, r in zip(peak, reach, strict=True))
-        return cls(
-            scale, zoom, (source[0] / 2, source[1] / 2), reach, rate, tuple(rng.uniform(0, 2 * np.pi, 2))
-        )
+        return cls(scale, zoom, (source[0] / 2, source[1] / 2), reach, rate, tuple(rng.uniform(0, 2 * np.pi, 2)))
 
-    def box(
-        self, t: float, source: tuple[int, int], size: tuple[int, int]
-    ) -> tuple[float, float, float, float]:
+    def box(self, t: float, source: tuple[int, int], size: tuple[int, int]) -> tuple[float, float, float, float]:
         scale = self.scale * (1 + self.zoom * 50 * np.sin(t / 50))
         corners = []
         for axis in range(2):
             side = min(size[axis] * scale, source[axis])
-            at = (
-                self.centre[axis]
-                + self.reach[axis] * np.sin(self.rate[axis] * t + self.phase[axis])
-                - side / 2
-            )
+            at = self.centre[axis] + self.reach[axis] * np.sin(self.rate[axis] * t + self.phase[axis]) - side / 2
             corners.append((float(np.clip(at, 0, source[axis] - side)), side))
         (left, width), (top, height) = corners
         return left, top, left + width, top + height

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -75,9 +75,7 @@ def make_group(content: Content, others: list[Content], kind: str, out: Path, se
     levels = sorted(rng.choice([1, 2, 3, 4, 5], size=3, replace=False).tolist())
     stacks: dict[str, list[npt.NDArray[np.generic]]] = {"y": [], "uv": [], "side": []}
     facts = []
-    motion = float(
-        np.mean([np.abs(b.y[::4, ::4].astype(int) - a.y[::4, ::4]).mean() for a, b in _pairs(clean)])
-    )
+    motion = float(np.mean([np.abs(b.y[::4, ::4].astype(int) - a.y[::4, ::4]).mean() for a, b in _pairs(clean)]))
     for level in (0, *levels):
         variant = ""
         held_steps: list[tuple[bool, float]] = [(False, 1.0)] * CLIP_LENGTH
@@ -92,11 +90,7 @@ def make_group(content: Content, others: list[Content], kind: str, out: Path, se
             pictures = mild_encode(pictures, rng, 25)
         y, uv, side = _cut_clip(islice(pictures, CLIP_LENGTH), held_steps)
         compare = variant in ("", "plain", "grain")
-        ssim = (
-            [fragment_ssim_db(r, d) for r, d in zip(reference[::5], y[::5], strict=True)]
-            if compare
-            else [24.0]
-        )
+        ssim = [fragment_ssim_db(r, d) for r, d in zip(reference[::5], y[::5], strict=True)] if compare else [24.0]
         facts.append(
             ClipFacts(
                 content.name, content.stem, kind if level else "clean", int(level), variant, *size, motion,
@@ -123,7 +117,7 @@ def _benign(
     if variant in ("24to25", "30to25"):
         source_fps = int(variant[:2])
         shown = [t * source_fps // 25 for t in range(CLIP_LENGTH)]
-        steps = [1, *(b - a for a, b in zip(shown, shown[1:], strict=False))]
+        steps = [1, *(b - a for a, b in pairwise(shown))]
         return (clean[i] for i in shown), [(s == 0, s * 25 / source_fps) for s in steps]
     if variant in ("slow", "static"):
         if content.is_video:
@@ -279,13 +273,8 @@ def clip_jobs(contents: list[Content], groups: int, out: Path, seed: int) -> lis
 def picture_jobs(contents: list[Content], count: int, out: Path, seed: int) -> list[Job]:
     """Batches of trunk pictures, each of one content."""
     rng = np.random.default_rng(seed)
-    order = np.concatenate([rng.permutation(len(contents)) for _ in range(count // len(contents) + 1)])[
-        :count
-    ]
-    return [
-        (make_pictures, (contents[c], contents, out, seed * 100_000 + i))
-        for i, c in enumerate(order.tolist())
-    ]
+    order = np.concatenate([rng.permutation(len(contents)) for _ in range(count // len(contents) + 1)])[:count]
+    return [(make_pictures, (contents[c], contents, out, seed * 100_000 + i)) for i, c in enumerate(order.tolist())]
 
 
 def run_job(job: Job) -> str:

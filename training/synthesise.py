@@ -28,9 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pictures", type=int, default=500, metavar="N", help="batches of 30 trunk pictures")
     parser.add_argument("--groups", type=int, default=160, metavar="N", help="training groups of four clips")
     parser.add_argument("--holdout-groups", type=int, default=64, metavar="N", help="hold-out groups")
-    parser.add_argument(
-        "--jobs", type=int, default=multiprocessing.cpu_count(), metavar="N", help="processes"
-    )
+    parser.add_argument("--jobs", type=int, default=multiprocessing.cpu_count(), metavar="N", help="processes")
     parser.add_argument("--seed", type=int, default=1, metavar="N")
 
 

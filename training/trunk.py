@@ -71,18 +71,12 @@ def augment(pixels: Tensor, rng: torch.Generator) -> Tensor:
     """
     grid, patch = SPEC.grid, SPEC.patch
     b = len(pixels)
-    tiles = (
-        pixels.view(b, 3, grid, patch, grid, patch)
-        .permute(0, 2, 4, 1, 3, 5)
-        .reshape(b, grid**2, 3, patch, patch)
-    )
+    tiles = pixels.view(b, 3, grid, patch, grid, patch).permute(0, 2, 4, 1, 3, 5).reshape(b, grid**2, 3, patch, patch)
     order = torch.rand(b, grid**2, generator=rng).argsort(dim=1)
     tiles = tiles[torch.arange(b)[:, None], order]
     mirrored = torch.rand(b, generator=rng) < 0.5
     tiles[mirrored] = tiles[mirrored].flip(-1)
-    pixels = (
-        tiles.view(b, grid, grid, 3, patch, patch).permute(0, 3, 1, 4, 2, 5).reshape(b, 3, grid * patch, -1)
-    )
+    pixels = tiles.view(b, grid, grid, 3, patch, patch).permute(0, 3, 1, 4, 2, 5).reshape(b, 3, grid * patch, -1)
     gain = 1 + 0.16 * (torch.rand(b, 1, 1, 1, generator=rng) - 0.5)
     offset = 16 * (torch.rand(b, 1, 1, 1, generator=rng) - 0.5)
     chroma = 1 + 0.5 * (torch.rand(b, 1, 1, 1, generator=rng) - 0.5)
@@ -111,9 +105,7 @@ def loss_of(outputs: Tensor, labels: Tensor) -> Tensor:
 def evaluate(model: TrunkModel, pictures: Pictures) -> dict[str, object]:
     """Balanced class accuracy (all, and at level 3 and above), and agreement of the full-reference value."""
     model.eval()
-    outputs = []
-    for rows in torch.arange(len(pictures)).split(128):
-        outputs.append(model(pictures.batch(rows, None)[0]))
+    outputs = [model(pictures.batch(rows, None)[0]) for rows in torch.arange(len(pictures)).split(128)]
     out, labels = torch.cat(outputs), pictures.labels
     kind, level = labels[:, 0].long(), labels[:, 1]
     hit = out[:, : len(TRUNK_CLASSES)].argmax(dim=1) == kind
@@ -234,9 +226,7 @@ def load(path: Path) -> TrunkModel:
     return model
 
 
-def outputs_of(
-    model: TrunkModel, y: npt.NDArray[np.uint8], uv: npt.NDArray[np.uint8]
-) -> npt.NDArray[np.float32]:
+def outputs_of(model: TrunkModel, y: npt.NDArray[np.uint8], uv: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """The trunk's eight outputs of (N, 128, 128) luma and (N, 2, 64, 64) chroma fragments, (N, 8) float32."""
     rows = []
     with torch.no_grad():

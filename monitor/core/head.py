@@ -162,9 +162,7 @@ class BottleneckHead:
         mean_input = state[:, 3 * n : -1] + weight * (reduced - state[:, 3 * n : -1])
         leaked = state[:, 2 * n : 3 * n] + d * (mean_hidden - state[:, 2 * n : 3 * n])
         peak = np.maximum(hidden, np.where(age > 1, leaked, hidden))
-        logits = (
-            np.concatenate([mean_hidden, peak, hidden, mean_input], axis=1) @ self._cause_w.T + self._cause_b
-        )
+        logits = np.concatenate([mean_hidden, peak, hidden, mean_input], axis=1) @ self._cause_w.T + self._cause_b
         new_state = np.concatenate([hidden, mean_hidden, peak, mean_input, age], axis=1)
         return HeadOutput(new_state, _sigmoid(hidden @ self._q_w + self._q_b), _softmax(logits))
 

@@ -112,9 +112,7 @@ class RollingScores:
         second = self._windows[0]
         if tick - self._warmup + 1 >= second.ticks and self._covered(second):
             # total/present compared crosswise: exact, where a quotient would round.
-            while (
-                self._seconds and self._seconds[-1][1] * second.present >= second.total * self._seconds[-1][2]
-            ):
+            while self._seconds and self._seconds[-1][1] * second.present >= second.total * self._seconds[-1][2]:
                 self._seconds.pop()
             self._seconds.append((tick, second.total, second.present))
         self._expire()

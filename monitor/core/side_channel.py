@@ -178,9 +178,7 @@ def _combs(columns: U8) -> tuple[float, float]:
     lines = columns.astype(np.int16)
     adjacent = lines[:, 1:] - lines[:, :-1]
     skip = np.abs(adjacent[:, 1:] + adjacent[:, :-1])
-    ratio = np.log(
-        (np.abs(adjacent).mean(dtype=np.float64) + 0.25) / (float(skip.mean(dtype=np.float64)) + 0.25)
-    )
+    ratio = np.log((np.abs(adjacent).mean(dtype=np.float64) + 0.25) / (float(skip.mean(dtype=np.float64)) + 0.25))
     above, below = adjacent[:, :-1], -adjacent[:, 1:]
     one_sided = (np.minimum(above, below) > _COMB_STEP) | (np.maximum(above, below) < -_COMB_STEP)
     teeth = one_sided & (skip < _COMB_SAME)

@@ -19,7 +19,7 @@ from training.clips import Clip  # noqa: E402
 from training.errors import DataError, UsageError  # noqa: E402
 from training.feature_set import write_index  # noqa: E402
 from training.models import HeadConfig, QualityHead, save_head  # noqa: E402
-from training.train import seeds  # noqa: E402
+from training.seeds import parse_seeds  # noqa: E402
 
 pytestmark = pytest.mark.train
 
@@ -78,17 +78,15 @@ def test_errors_are_one_line_with_a_status(
     assert captured.err.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    ("text", "found"), [("3", [3]), ("0-4", [0, 1, 2, 3, 4]), ("1,5,9", [1, 5, 9]), ("7-7", [7])]
-)
+@pytest.mark.parametrize(("text", "found"), [("3", [3]), ("0-4", [0, 1, 2, 3, 4]), ("1,5,9", [1, 5, 9]), ("7-7", [7])])
 def test_seeds_are_ranges_or_lists(text: str, found: list[int]) -> None:
-    assert seeds(text) == found
+    assert parse_seeds(text) == found
 
 
 @pytest.mark.parametrize("text", ["", "a", "4-1", "1,1", "-3"])
 def test_impossible_seeds_are_refused(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError):
-        seeds(text)
+        parse_seeds(text)
 
 
 def test_score_features_prints_the_golden_figures(
@@ -107,14 +105,10 @@ def test_score_features_prints_the_golden_figures(
 
 
 @pytest.mark.parametrize("bounded", [False, True])
-def test_score_features_agrees_with_training(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], bounded: bool
-) -> None:
+def test_score_features_agrees_with_training(tmp_path: Path, capsys: pytest.CaptureFixture[str], bounded: bool) -> None:
     torch.manual_seed(0)
     for pooling in ("mean", "hysteresis"):
-        head = QualityHead(
-            HeadConfig(features=6, reduced=5, hidden=4, pooling=pooling, tau=4, bounded=bounded)
-        )
+        head = QualityHead(HeadConfig(features=6, reduced=5, hidden=4, pooling=pooling, tau=4, bounded=bounded))
         save_head(head, tmp_path / "h.pt")
         x = torch.randn(9, 6)
         np.save(tmp_path / "x.npy", x.numpy())
@@ -182,9 +176,7 @@ def test_train_and_evaluate_work_hand_in_hand(tmp_path: Path, capsys: pytest.Cap
     assert "finished run" in capsys.readouterr().err
 
 
-def test_the_table_has_means_spreads_and_paired_differences(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_table_has_means_spreads_and_paired_differences(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     index = small_index(tmp_path)
     arguments = ["train", "--features", str(index), "--out", str(tmp_path / "runs"), "--epochs", "1"]
     assert front.main([*arguments, "--row", "no-time", "sub-GRU", "--seeds", "0-1", "--tau", "3"]) == 0
@@ -207,9 +199,7 @@ def test_another_data_set_needs_side_all(tmp_path: Path, capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize("extra", [["--epochs", "0"], ["--tau", "0"], ["--by", "stem"]])
-def test_impossible_training_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], extra: list[str]
-) -> None:
+def test_impossible_training_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], extra: list[str]) -> None:
     index = small_index(tmp_path)
     assert front.main(["train", "--features", str(index), "--out", str(tmp_path / "r"), *extra]) == 2
     assert capsys.readouterr().err.count("\n") == 1

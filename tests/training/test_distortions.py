@@ -9,6 +9,8 @@ import pytest
 
 pytest.importorskip("scipy", reason="training needs scipy")
 
+import itertools
+
 from training.distortions import DISTORTIONS, distort
 from training.pictures import Picture
 from training.ssim import fragment_ssim_db
@@ -48,7 +50,7 @@ def comb_energy(pictures: list[Picture]) -> float:
 
 
 def cadence_irregularity(pictures: list[Picture]) -> float:
-    steps = [np.abs(b.y.astype(int) - a.y).mean() for a, b in zip(pictures[:LENGTH], pictures[1:LENGTH], strict=False)]
+    steps = [np.abs(b.y.astype(int) - a.y).mean() for a, b in itertools.pairwise(pictures)]
     return float(np.std(steps) / np.mean(steps))
 
 
@@ -63,12 +65,14 @@ def luma_unrest(pictures: list[Picture]) -> float:
 
 
 def repeats(pictures: list[Picture]) -> float:
-    return float(sum(a is b for a, b in zip(pictures[:LENGTH], pictures[1:LENGTH], strict=False)))
+    return float(sum(a is b for a, b in itertools.pairwise(pictures)))
 
 
 def displaced(pictures: list[Picture]) -> float:
     """Pictures that do not stand at their time: held or jumped over."""
-    return float(np.mean([np.abs(p.y.astype(int) - c.y).mean() for c, p in zip(CLEAN, pictures[:LENGTH], strict=False)]))
+    return float(
+        np.mean([np.abs(p.y.astype(int) - c.y).mean() for c, p in zip(CLEAN, pictures[:LENGTH], strict=False)])
+    )
 
 
 def blackness(pictures: list[Picture]) -> float:

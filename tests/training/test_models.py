@@ -22,9 +22,7 @@ pytestmark = pytest.mark.train
 SMALL = HeadConfig(features=6, reduced=5, hidden=4, tau=3)
 
 
-def pool_by_definition(
-    q: npt.NDArray[np.float64], tau: int = 12, beta: float = 0.5
-) -> npt.NDArray[np.float64]:
+def pool_by_definition(q: npt.NDArray[np.float64], tau: int = 12, beta: float = 0.5) -> npt.NDArray[np.float64]:
     pooled = []
     for t in range(len(q)):
         ahead = q[t : t + tau]
@@ -108,9 +106,7 @@ def test_released_weights_give_the_golden_scores(shared_dir: Path, length: int) 
     for precision, suffix, tolerance in ((torch.float32, "", 1e-5), (torch.float64, "64", 1e-10)):
         found = models.score_clip(head.to(precision), torch.from_numpy(x).to(precision))
         np.testing.assert_allclose(found.q.numpy(), golden[f"q{suffix}_{length}"], rtol=0, atol=tolerance)
-        np.testing.assert_allclose(
-            found.pooled.numpy(), golden[f"tp{suffix}_{length}"], rtol=0, atol=tolerance
-        )
+        np.testing.assert_allclose(found.pooled.numpy(), golden[f"tp{suffix}_{length}"], rtol=0, atol=tolerance)
         assert found.score == pytest.approx(float(golden[f"score{suffix}_{length}"]), abs=tolerance)
 
 

@@ -22,9 +22,7 @@ def test_no_group_is_on_two_sides_for_a_thousand_seeds(groups: list[str]) -> Non
         assert sorted(i for side in sides.values() for i in side) == list(range(len(groups)))
 
 
-@pytest.mark.parametrize(
-    ("n", "sizes"), [(45, (27, 9, 9)), (33, (20, 7, 6)), (5, (3, 1, 1)), (10, (6, 2, 2))]
-)
+@pytest.mark.parametrize(("n", "sizes"), [(45, (27, 9, 9)), (33, (20, 7, 6)), (5, (3, 1, 1)), (10, (6, 2, 2))])
 def test_sizes_are_those_of_vsfa(n: int, sizes: tuple[int, int, int]) -> None:
     split = split_groups([f"g{i}" for i in range(n)], 3)
     assert (len(split.train), len(split.validation), len(split.test)) == sizes

@@ -26,13 +26,13 @@ SMALL = replace(ROWS["sub-GRU"], reduced=8, hidden=4, tau=3)
 QUICK = Recipe(epochs=12, batch=8, lr=1e-2, schedule="cosine")
 
 
-def planted(temporal: bool, contents: int = 20, versions: int = 4, domains: int = 1) -> FeatureSet:
+def planted(temporal: bool, contents: int = 20, versions: int = 3, domains: int = 1) -> FeatureSet:
     """Clips whose label is a level in the features, or (temporal) only in how often they alternate."""
     rng = np.random.default_rng(0)
     direction = rng.normal(size=WIDTH)
     features, labels = [], []
     for clip in range(contents * versions):
-        length = 8 * int(rng.integers(2, 5))  # whole periods, so that a clip's mean says nothing
+        length = 8 * int(rng.integers(1, 4))  # whole periods, so that a clip's mean says nothing
         level = rng.uniform(0, 1)
         noise = 0.3 * rng.normal(size=(length, WIDTH))
         if temporal:
@@ -123,12 +123,12 @@ def test_a_recurrent_row_learns_what_no_time_cannot(tmp_path: Path, split: Split
 
 def test_stored_weights_give_the_stored_predictions(tmp_path: Path, split: Split) -> None:
     data = planted(False)
-    recipe = replace(QUICK, components=6)
+    recipe = replace(QUICK, components=6, epochs=4)
     train_run(data, split, "content", SMALL, recipe, 1, tmp_path / "run")
     head, criterion, back, config = load_run(tmp_path / "run")
     assert back == split
     assert head.config.features == WIDTH
-    again = predict(head, criterion, data.features, torch.zeros(80, dtype=torch.int64), range(80))
+    again = predict(head, criterion, data.features, torch.zeros(60, dtype=torch.int64), range(60))
     with (tmp_path / "run" / "predictions.csv").open() as file:
         stored = [float(row["prediction"]) for row in csv.DictReader(file)]
     assert again.tolist() == pytest.approx(stored, abs=1e-6)
@@ -141,7 +141,7 @@ def test_mixed_domains_are_ranked_each_on_its_own_scale(tmp_path: Path, split: S
     train_run(data, split, "content", replace(SMALL, bounded=True), recipe, 1, tmp_path / "run")
     head, criterion, _, _ = load_run(tmp_path / "run")
     domains = torch.tensor([int(d[1]) for d in data.domains])
-    predicted = predict(head, criterion, data.features, domains, range(80))
+    predicted = predict(head, criterion, data.features, domains, range(60))
     for domain in (0, 1):
         inside = domains.numpy() == domain
         assert np.corrcoef(predicted[inside], data.labels[inside])[0, 1] > 0.9
@@ -193,9 +193,7 @@ def test_recipes_that_make_no_sense_are_refused(
 ) -> None:
     recipe = replace(QUICK, **change)  # type: ignore[arg-type]
     with pytest.raises(UsageError):
-        train_run(
-            planted(False), split, "content", replace(SMALL, bounded=bounded), recipe, 1, tmp_path / "run"
-        )
+        train_run(planted(False), split, "content", replace(SMALL, bounded=bounded), recipe, 1, tmp_path / "run")
 
 
 def test_an_exploding_loss_ends_the_run_by_name(tmp_path: Path, split: Split) -> None:

@@ -1,0 +1,60 @@
+"""From sources to a bundle that the monitor runs: the documented command chain, very small."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="training needs torch")
+from PIL import Image
+
+pytestmark = [pytest.mark.train, pytest.mark.slow, pytest.mark.timeout(400)]
+
+
+def run(*arguments: object) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", *map(str, arguments)], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def still(path: Path, seed: int) -> None:
+    """A picture with a natural spectrum and edges."""
+    rng = np.random.default_rng(seed)
+    spectrum = rng.normal(size=(420, 720)) + 1j * rng.normal(size=(420, 720))
+    fy, fx = np.fft.fftfreq(420)[:, None], np.fft.fftfreq(720)[None]
+    field = np.real(np.fft.ifft2(spectrum / (np.hypot(fy, fx) + 1e-3) ** 1.2))
+    field = (field - field.min()) / np.ptp(field)
+    field[100:300, 200 + 20 * seed : 400] *= 0.5
+    colours = np.stack([field, np.roll(field, 40, 1), 1 - field], axis=-1)
+    Image.fromarray((colours * 220 + 18).astype(np.uint8)).save(path)
+
+
+def test_the_command_chain_makes_a_bundle_that_scores(tmp_path: Path, clip_maker: Callable[..., Path]) -> None:
+    sources, data = tmp_path / "sources", tmp_path / "data"
+    sources.mkdir()
+    for seed in range(8):
+        still(sources / f"still{'abcdefgh'[seed]}.png", seed)
+    run(
+        "training", "synthesise", "--sources", sources, "--out", data, "--pictures", 10, "--groups", 2,
+        "--holdout-groups", 1, "--jobs", 2, "--seed", 3,
+    )  # fmt: skip
+    trunk, head = tmp_path / "trunk.pt", tmp_path / "head.pt"
+    run("training", "trunk", "--data", data, "--out", trunk, "--width", 0.125, "--epochs", 0.3, "--batch", 16)
+    assert json.loads(trunk.with_suffix(".json").read_text())["steps"] >= 1
+    run("training", "head", "--data", data, "--trunk", trunk, "--out", head, "--epochs", 2, "--seeds", 1)
+    bundle = tmp_path / "tiny"
+    identity = run("training", "bundle", "--trunk", trunk, "--head", head, "--out", bundle).strip()
+    assert identity.startswith("tiny@")
+
+    clip = clip_maker(tmp_path / "clip.mp4", seconds=2.0, size=(640, 360))
+    result = json.loads(run("monitor", "score", "--json", "--model", bundle, clip))
+    assert result["model"] == identity
+    assert 0 <= result["score"] <= 100
