@@ -53,7 +53,7 @@ class Mosquitto:
             MOSQUITTO, "-c", str(self._config), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
         )
         async with asyncio.timeout(20):
-            while not await reachable(self.address):  # noqa: ASYNC110 - another process, it sends no event
+            while not await reachable(self.address):
                 await asyncio.sleep(0.02)
 
     async def kill(self) -> None:

@@ -46,7 +46,7 @@ def alive(pid: int) -> bool:
 
 async def gone(pid: int) -> None:
     async with asyncio.timeout(10):
-        while alive(pid):  # noqa: ASYNC110 - not our child, so there is no event
+        while alive(pid):
             await asyncio.sleep(0.02)
 
 

@@ -65,13 +65,13 @@ async def connected(publisher: MqttPublisher) -> None:
 
 async def disconnected(publisher: MqttPublisher) -> None:
     async with asyncio.timeout(20):
-        while publisher.counts.connected:  # noqa: ASYNC110 - the end of a link is no event of the API
+        while publisher.counts.connected:
             await asyncio.sleep(0.01)
 
 
 async def sent_all(publisher: MqttPublisher) -> None:
     async with asyncio.timeout(20):
-        while publisher.counts.pending:  # noqa: ASYNC110 - as above
+        while publisher.counts.pending:
             await asyncio.sleep(0.01)
 
 
@@ -348,7 +348,7 @@ async def test_refused_credentials_are_one_clear_line_without_the_credentials(
 async def test_an_unknown_host_is_named_plainly(caplog: pytest.LogCaptureFixture) -> None:
     async with running(BrokerAddress("broker.invalid")) as publisher:
         async with asyncio.timeout(20):
-            while publisher.trouble is None:  # noqa: ASYNC110 - as above
+            while publisher.trouble is None:
                 await asyncio.sleep(0.01)
         assert publisher.trouble == "its host name cannot be resolved"
 

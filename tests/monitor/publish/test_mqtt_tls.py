@@ -52,7 +52,7 @@ async def trouble_with(address: BrokerAddress) -> str | None:
     publisher = MqttPublisher(address, "n1")
     task = asyncio.create_task(publisher.run())
     async with asyncio.timeout(20):
-        while publisher.trouble is None:  # noqa: ASYNC110 - a failed try is no event of the API
+        while publisher.trouble is None:
             await asyncio.sleep(0.01)
     trouble = publisher.trouble
     await publisher.close(1.0)

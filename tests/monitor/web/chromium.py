@@ -95,7 +95,7 @@ class Chromium:
         """Wait until a JavaScript expression is true."""
         try:
             async with asyncio.timeout(timeout_s):
-                while not await self.value(script):  # noqa: ASYNC110 - another process, it sends no event
+                while not await self.value(script):
                     await asyncio.sleep(0.05)
         except TimeoutError:
             page = await self.value("document.body.innerText")
