@@ -116,9 +116,7 @@ def live_apv(scores: Path, videos: Path) -> list[Clip]:
         letter, height = match["letter"], int(match["height"])
         word, distortion = LIVE_APV_DISTORTIONS[letter]
         if row["distortion"].strip() != letter or row["distortionType"].strip() != word:
-            raise ValueError(
-                f"{name}: distortion {row['distortion']!r}, {row['distortionType']!r} is not its own"
-            )
+            raise ValueError(f"{name}: distortion {row['distortion']!r}, {row['distortionType']!r} is not its own")
         if _LIVE_APV_HEIGHTS.get(row["resolution"].strip()) != height:
             raise ValueError(f"{name}: resolution {row['resolution']!r} is not its own")
         other = {"25": "30", "30": "25"}[match["fps"]]

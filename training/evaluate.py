@@ -26,9 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="test",
         help="part of the run's own split; 'all' for a data set that the run never saw",
     )
-    parser.add_argument(
-        "--resamples", type=int, default=2000, metavar="N", help="of the bootstrap by content"
-    )
+    parser.add_argument("--resamples", type=int, default=2000, metavar="N", help="of the bootstrap by content")
     parser.add_argument("--json", action="store_true", help="print one JSON array")
 
 
@@ -78,8 +76,6 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(found, allow_nan=False))
         return 0
     for figures in found:
-        parts = [
-            f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in figures.items() if k != "run"
-        ]
+        parts = [f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in figures.items() if k != "run"]
         print(f"{figures['run']}: {', '.join(parts)}")
     return 0

@@ -64,9 +64,7 @@ class FeatureSet:
             for name, array in zip(self.names, self.features, strict=True)
             if array.ndim != 2 or array.shape[0] < 1 or array.shape[1] != common
         ]
-        problems += [
-            f"{name}: listed twice" for name in sorted({n for n in self.names if self.names.count(n) > 1})
-        ]
+        problems += [f"{name}: listed twice" for name in sorted({n for n in self.names if self.names.count(n) > 1})]
         problems += [
             f"{name}: score is {label}"
             for name, label in zip(self.names, self.labels, strict=True)
@@ -132,9 +130,7 @@ def read_feature_set(index: Path) -> FeatureSet:
             if not cells["features"] or not cells["content"]:
                 raise ValueError("features and content must not be empty")
             array = load_features(index.parent / cells["features"])
-            kept.append(
-                (Path(cells["features"]).with_suffix("").as_posix(), array, float(cells["score"]), cells)
-            )
+            kept.append((Path(cells["features"]).with_suffix("").as_posix(), array, float(cells["score"]), cells))
         except (ValueError, DataError) as error:
             problems.append(f"line {line}: {error}")
     if problems:

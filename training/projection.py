@@ -42,9 +42,7 @@ class Projection:
         """
         total = sum(len(array) for array in features)
         step = max(1, total // _SAMPLE)
-        frames = torch.from_numpy(
-            np.concatenate([np.asarray(array[::step], np.float32) for array in features])
-        )
+        frames = torch.from_numpy(np.concatenate([np.asarray(array[::step], np.float32) for array in features]))
         mean = frames.mean(dim=0)
         k = min(components, *frames.shape)
         _, _, basis = torch.pca_lowrank(frames - mean, q=k, center=False, niter=2)

@@ -74,9 +74,7 @@ class Split:
         return cls(seed, train, validation, test)
 
 
-def split_groups(
-    groups: Sequence[str], seed: int, shares: tuple[float, float, float] = DEFAULT_SHARES
-) -> Split:
+def split_groups(groups: Sequence[str], seed: int, shares: tuple[float, float, float] = DEFAULT_SHARES) -> Split:
     """Draw one split.
 
     The sizes are VSFA's: the first ceil(train share x N) groups train, those from ceil((1 - test share) x N)

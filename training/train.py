@@ -14,22 +14,11 @@ from training.errors import UsageError
 from training.feature_set import read_feature_set
 from training.metrics import paired_difference
 from training.models import ROWS
+from training.seeds import parse_seeds
 from training.splits import DEFAULT_SHARES, GROUPINGS, split_groups
 from training.trainer import RECIPES, RunResult, train_run
 
 _FIGURES = ("srocc", "krocc", "lcc")
-
-
-def seeds(text: str) -> list[int]:
-    """``0-4`` or ``1,5,9`` as integers."""
-    first, dash, last = text.partition("-")
-    try:
-        found = list(range(int(first), int(last) + 1)) if dash else [int(part) for part in text.split(",")]
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not like 0-4 or 1,5,9") from error
-    if not found or len(set(found)) != len(found):
-        raise argparse.ArgumentTypeError(f"{text!r} names no seed, or one twice")
-    return found
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipe", choices=list(RECIPES), default="fast")
     parser.add_argument("--epochs", type=int, metavar="N", help="instead of the recipe's")
     parser.add_argument("--tau", type=int, metavar="FRAMES", help="window of the hysteresis (default: 12)")
-    parser.add_argument("--seeds", type=seeds, default=[0], metavar="0-4", help="one split and run each")
+    parser.add_argument("--seeds", type=parse_seeds, default=[0], metavar="0-4", help="one split and run each")
     parser.add_argument("--by", choices=GROUPINGS, default="content", help="what a split keeps together")
     parser.add_argument("--json", action="store_true", help="print all figures as one JSON object")
 
@@ -98,9 +87,7 @@ def _table(results: dict[str, list[RunResult]]) -> str:
     first, *others = results
     for row in others:
         # A 60/20/20 re-split of one data set: the runs overlap, so the interval is widened by test/train.
-        d = paired_difference(
-            _column(results[row], "srocc"), _column(results[first], "srocc"), test_to_train=1 / 3
-        )
+        d = paired_difference(_column(results[row], "srocc"), _column(results[first], "srocc"), test_to_train=1 / 3)
         lines.append(f"{row} - {first}: SROCC {d.mean:+.3f}, 95 % interval {d.low:+.3f} to {d.high:+.3f}")
     return "\n".join(lines)
 

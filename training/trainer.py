@@ -247,9 +247,7 @@ def train_run(
     _write_predictions(folder / "predictions.csv", data, sides, predicted)
     figures = {side: agreement(predicted[chosen], data.labels[chosen]) for side, chosen in sides.items()}
     result = RunResult(best_epoch, figures["validation"], figures["test"])
-    _write_json(
-        folder / METRICS_FILE, {"best_epoch": best_epoch} | {s: asdict(f) for s, f in figures.items()}
-    )
+    _write_json(folder / METRICS_FILE, {"best_epoch": best_epoch} | {s: asdict(f) for s, f in figures.items()})
     return result
 
 
