@@ -261,6 +261,8 @@ Job = tuple[Callable[..., str], tuple[object, ...]]
 
 def clip_jobs(contents: list[Content], groups: int, out: Path, seed: int) -> list[Job]:
     """Groups spread evenly over kinds and contents; clips come up as often as six stills."""
+    if not contents or not groups:
+        return []
     rng = np.random.default_rng(seed)
     weights = np.array([6.0 if c.is_video else 1.0 for c in contents])
     order = rng.choice(len(contents), size=groups, p=weights / weights.sum())
@@ -272,6 +274,8 @@ def clip_jobs(contents: list[Content], groups: int, out: Path, seed: int) -> lis
 
 def picture_jobs(contents: list[Content], count: int, out: Path, seed: int) -> list[Job]:
     """Batches of trunk pictures, each of one content."""
+    if not contents or not count:
+        return []
     rng = np.random.default_rng(seed)
     order = np.concatenate([rng.permutation(len(contents)) for _ in range(count // len(contents) + 1)])[:count]
     return [(make_pictures, (contents[c], contents, out, seed * 100_000 + i)) for i, c in enumerate(order.tolist())]
