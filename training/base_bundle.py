@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder of the bundle; its name is the model's"
     )
+    parser.add_argument("--sources", type=Path, metavar="CSV", help="provenance that `synthesise` wrote; goes along")
     parser.add_argument("--version", default="1.0.0")
 
 
@@ -71,6 +72,8 @@ def run(args: argparse.Namespace) -> int:
         uncertainty=interval_by_cause(*head["holdout"].double().numpy(), points),
     )
     bundle = write_bundle(args.out, manifest, arrays, args.out / "trunk.onnx")
+    if args.sources is not None:
+        (args.out / "SOURCES.csv").write_bytes(args.sources.read_bytes())
     print(bundle.model_id)
     return 0
 

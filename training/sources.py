@@ -77,6 +77,40 @@ def split_contents(contents: list[Content], holdout: float) -> tuple[list[Conten
     return train, held
 
 
+PROVENANCE_FIELDS = ("file", "side", "origin", "licence", "attribution")
+
+
+def write_provenance(path: Path, train: list[Content], held: list[Content]) -> None:
+    """Adds where contents come from, as their folders' manifests say, to a CSV; rows that are there stay."""
+    rows: dict[str, dict[str, str]] = {}
+    if path.is_file():
+        with path.open(newline="") as file:
+            rows = {row["file"]: row for row in csv.DictReader(file)}
+    manifests: dict[Path, dict[str, dict[str, str]]] = {}
+    for side, contents in (("train", train), ("hold-out", held)):
+        for content in contents:
+            folder = content.path.parent
+            if folder not in manifests:
+                manifests[folder] = _manifest(folder)
+            told = manifests[folder].get(content.path.name, {})
+            row = {"file": content.path.name, "side": side}
+            rows[content.path.name] = row | {name: told.get(name, "") for name in PROVENANCE_FIELDS[2:]}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, PROVENANCE_FIELDS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows[name] for name in sorted(rows))
+
+
+def _manifest(folder: Path) -> dict[str, dict[str, str]]:
+    """Rows of a folder's manifest.csv, by file name; empty where there is none."""
+    manifest = folder / "manifest.csv"
+    if not manifest.is_file():
+        return {}
+    with manifest.open(newline="") as file:
+        return {row["file"]: row for row in csv.DictReader(file)}
+
+
 def _stem(name: str) -> str:
     """Source of a clip: numbered or resized copies of one source share it."""
     head = name.split("_")
@@ -87,11 +121,7 @@ def _stem(name: str) -> str:
 
 def _stems(folder: Path) -> dict[str, str]:
     """Stems that a manifest states (column ``stem``), by file name."""
-    manifest = folder / "manifest.csv"
-    if not manifest.is_file():
-        return {}
-    with manifest.open(newline="") as file:
-        return {row["file"]: row["stem"] for row in csv.DictReader(file) if row.get("stem")}
+    return {name: row["stem"] for name, row in _manifest(folder).items() if row.get("stem")}
 
 
 def _size(path: Path) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.progress import track
 
-from training.sources import find_contents, split_contents
+from training.sources import find_contents, split_contents, write_provenance
 from training.synthesis import Job, clip_jobs, picture_jobs, run_job
 
 HOLDOUT_SHARE = 0.14
@@ -37,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
     contents = find_contents(args.sources)
     train, held = split_contents(contents, HOLDOUT_SHARE)
     print(f"{len(train)} contents to train on, {len(held)} held out")
+    write_provenance(args.out / "sources.csv", train, held)
     jobs: list[Job] = [
         *picture_jobs(train, args.pictures, args.out / "pictures", args.seed),
         *picture_jobs(held, args.pictures // 10, args.out / "pictures-holdout", args.seed + 1),

@@ -30,6 +30,11 @@ def main() -> int:
             if not path.exists():
                 write_clip(path, scene, seed, *args.size, seconds=args.seconds)
                 print(path)
+    rows = "".join(
+        f"{path.name},monitor/demo/scenes.py of this repository,Apache-2.0,The vqwatch developers\n"
+        for path in sorted(args.out.glob("scene-*.mp4"))
+    )
+    (args.out / "manifest.csv").write_text(f"file,origin,licence,attribution\n{rows}")
     return 0
 
 
