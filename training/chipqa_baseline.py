@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -42,8 +43,7 @@ def cached_statistics(clips: Sequence[Clip], cache: Path, device: str) -> list[C
     Raises:
         DataError: Two clips share a name, or a clip cannot be decoded or is too small or short.
     """
-    names = [clip.name for clip in clips]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    if twice := [name for name, count in Counter(clip.name for clip in clips).items() if count > 1]:
         raise DataError("clips", [f"{name}: name used twice" for name in twice])
     cache.mkdir(parents=True, exist_ok=True)
     found = []

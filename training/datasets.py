@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import math
 import re
+from collections import Counter
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -85,10 +86,8 @@ def _read(scores: Path, columns: tuple[str, ...], to_clip: Callable[[Row], Clip]
             clips.append(to_clip(row))
         except ValueError as error:
             problems.append(f"line {line}: {error}")
-    paths = [clip.path for clip in clips]
-    if len(set(paths)) != len(paths):
-        twice = sorted({path.name for path in paths if paths.count(path) > 1})
-        problems += [f"{name}: listed twice" for name in twice]
+    listed = Counter(clip.path for clip in clips)
+    problems += [f"{path.name}: listed twice" for path, count in listed.items() if count > 1]
     require_files(scores.name, clips, problems)
     return clips
 

@@ -12,7 +12,8 @@ import torch
 
 from training.errors import DataError
 from training.feature_set import FeatureSet, read_feature_set
-from training.metrics import agreement, bootstrap_interval, srocc
+from training.intervals import bootstrap_interval
+from training.metrics import agreement, srocc
 from training.trainer import load_run, predict
 
 

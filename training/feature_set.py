@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,7 @@ class FeatureSet:
             for name, array in zip(self.names, self.features, strict=True)
             if array.ndim != 2 or array.shape[0] < 1 or array.shape[1] != common
         ]
-        problems += [f"{name}: listed twice" for name in sorted({n for n in self.names if self.names.count(n) > 1})]
+        problems += [f"{name}: listed twice" for name, count in Counter(self.names).items() if count > 1]
         problems += [
             f"{name}: score is {label}"
             for name, label in zip(self.names, self.labels, strict=True)

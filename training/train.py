@@ -12,7 +12,7 @@ import numpy as np
 
 from training.errors import UsageError
 from training.feature_set import read_feature_set
-from training.metrics import paired_difference
+from training.intervals import paired_difference
 from training.models import ROWS
 from training.seeds import parse_seeds
 from training.splits import DEFAULT_SHARES, GROUPINGS, split_groups
