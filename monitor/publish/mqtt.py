@@ -31,7 +31,7 @@ __all__ = ["BrokerAddress", "MqttPublisher", "PublisherCounts"]
 logger = logging.getLogger("vqwatch.mqtt")
 
 # aiomqtt and paho warn of what is told here in one line.
-_library_logger = logging.getLogger("vqwatch.mqtt.library")
+_library_logger = logging.getLogger("vqwatch.mqtt.paho")
 _library_logger.setLevel(logging.CRITICAL)
 
 # A silent link is found dead within two of these: one until the ping, one for its answer.

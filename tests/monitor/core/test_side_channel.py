@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from monitor.core.side_channel import SIDE_NAMES, SideChannel
+
+INDEX = {name: i for i, name in enumerate(SIDE_NAMES)}
+
+
+def texture(seed: int = 0, height: int = 88, width: int = 400) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    field = rng.normal(size=(height, width))
+    for axis in (0, 1):
+        field = sum(np.roll(field, s, axis) for s in range(-4, 5))
+    field = (field - field.min()) / np.ptp(field)
+    return (field * 200 + 25).astype(np.uint8)
+
+
+WIDE = texture()
+NATIVE = texture(1, 180, 240)
+
+
+def strips(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    columns = np.stack([picture[:, x : x + 8] for x in range(0, 192, 16)])
+    rows = np.stack([picture[y : y + 8] for y in range(0, 128, 16)])
+    return columns, rows
+
+
+COLUMNS, ROWS = strips(NATIVE)
+
+
+def push(side: SideChannel, shift: int, **kwargs: object) -> np.ndarray:
+    return side.push(np.ascontiguousarray(WIDE[:, shift : shift + 160]), COLUMNS, ROWS, **kwargs)  # type: ignore[arg-type]
+
+
+def test_an_exact_repeat_is_still_and_motion_is_not() -> None:
+    side = SideChannel()
+    push(side, 0)
+    moving = push(side, 3)
+    still = push(side, 3)
+    assert still[INDEX["still_blocks"]] == 1.0
+    assert moving[INDEX["still_blocks"]] < 0.1
+    assert still[INDEX["log_motion"]] < moving[INDEX["log_motion"]] - 2
+
+
+def test_a_grid_repeat_changes_nothing_a_source_repeat_does() -> None:
+    held, repeated = SideChannel(), SideChannel()
+    for side in (held, repeated):
+        push(side, 0)
+        push(side, 3)
+    before = push(held, 3, held=True)
+    np.testing.assert_array_equal(before, push(held, 3, held=True))
+    assert before[INDEX["still_blocks"]] < 0.1
+    assert push(repeated, 3)[INDEX["still_blocks"]] == 1.0
+
+
+def test_motion_is_normalised_by_the_step_of_a_skipped_picture() -> None:
+    every, second = SideChannel(), SideChannel()
+    push(every, 0)
+    push(second, 0)
+    one = push(every, 2)[INDEX["log_motion"]]
+    two = push(second, 4, step=2.0)[INDEX["log_motion"]]
+    assert two == pytest.approx(one, abs=0.35)
+
+
+def test_woven_fields_show_as_combs() -> None:
+    woven = NATIVE.copy()
+    woven[1::2] = np.roll(NATIVE, 12, axis=1)[1::2]
+    luma = np.ascontiguousarray(WIDE[:, :160])
+    clean = SideChannel().push(luma, COLUMNS, ROWS)
+    combed = SideChannel().push(luma, *strips(woven))
+    for name in ("comb_log_ratio", "log_comb_share"):
+        assert combed[INDEX[name]] > clean[INDEX[name]] + 0.5, name
+
+
+def test_combs_of_the_strongest_contrast_do_not_overflow() -> None:
+    zebra = np.full((12, 180, 8), 16, np.uint8)
+    zebra[:, ::2] = 255
+    vector = SideChannel().push(np.ascontiguousarray(WIDE[:, :160]), zebra, ROWS)
+    assert vector[INDEX["log_comb_share"]] == pytest.approx(np.log(1.0), abs=1e-3)
+
+
+def test_block_edges_stand_out_at_their_phase() -> None:
+    blocky = NATIVE.astype(int)
+    blocky += (np.arange(240) // 8 % 2 * 8)[None] + (np.arange(180) // 8 % 2 * 8)[:, None]
+    columns, rows = strips(blocky.clip(0, 255).astype(np.uint8))
+    luma = np.ascontiguousarray(WIDE[:, :160])
+    clean, coded = SideChannel().push(luma, COLUMNS, ROWS), SideChannel().push(luma, columns, rows)
+    for name in ("blockiness_vertical", "blockiness_horizontal"):
+        assert coded[INDEX[name]] > clean[INDEX[name]] + 0.3, name
+
+
+def test_regular_repeats_keep_their_period_irregular_ones_do_not() -> None:
+    def run(pattern: list[bool]) -> np.ndarray:
+        side, shift = SideChannel(), 0
+        vector = push(side, 0)
+        for repeat in pattern:
+            shift += 0 if repeat else 2
+            vector = push(side, shift % 200)
+        return vector
+
+    regular = run([t % 5 == 4 for t in range(40)])
+    irregular = run([t in (3, 4, 5, 17, 29, 30, 31, 39) for t in range(40)])
+    assert regular[INDEX["still_period_change"]] == 0.0
+    assert irregular[INDEX["still_period_change"]] > 0.5
+
+
+@settings(max_examples=30)
+@given(st.lists(st.tuples(st.integers(0, 255), st.booleans()), min_size=1, max_size=12))
+def test_numbers_are_always_finite(pictures: list[tuple[int, bool]]) -> None:
+    side = SideChannel()
+    for level, held in pictures:
+        luma = np.full((88, 160), level, np.uint8)
+        columns = np.full((12, 40, 8), level, np.uint8)
+        vector = side.push(luma, columns, np.full((8, 8, 64), level, np.uint8), held=held)
+        assert vector.shape == (len(SIDE_NAMES),)
+        assert vector.dtype == np.float32
+        assert np.isfinite(vector).all()
