@@ -55,12 +55,13 @@ class Projection:
         return projected
 
     def fold(self, head: QualityHead) -> QualityHead:
-        """The same head for projected features: it starts from the full head's weights on the subspace."""
+        """A head for projected features that starts where ``head`` does on features less their mean.
+
+        The mean is left out on purpose: features far from zero would saturate the recurrent cell from the start.
+        """
         small = QualityHead(replace(head.config, features=self.basis.shape[1]))
         state = dict(head.state_dict())
-        weight = state["reduce.weight"]  # (128, F)
-        state["reduce.bias"] = state["reduce.bias"] + weight @ self.mean
-        state["reduce.weight"] = weight @ self.basis  # (128, K)
+        state["reduce.weight"] = state["reduce.weight"] @ self.basis  # (128, F) -> (128, K)
         small.load_state_dict(state)
         return small
 
