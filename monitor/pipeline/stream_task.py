@@ -182,10 +182,6 @@ class StreamTask:
             await asyncio.sleep(0.01)
         self.scored.end_epoch()
 
-    def detach(self) -> None:
-        """Takes the stream out of the batcher; after ``run`` has ended and the batcher drained it."""
-        self._batcher.remove(self.scored)
-
     async def _connection(self) -> Exception | None:
         """One attempt, to its end; the error that ended it."""
         ended: asyncio.Future[Exception | None] = self._loop.create_future()
@@ -250,8 +246,13 @@ class StreamTask:
             on_drop=on_drop,
         )
 
+    def _note_open(self, now: float) -> None:
+        """The source answered; told by the source's thread or, where the watch is quicker, by its first picture."""
+        if self._machine.link in (Link.CONNECTING, Link.RETRYING):
+            self._machine.on(Event.OPENED, now)
+
     def _opened(self, info: StreamInfo) -> None:
-        self._machine.on(Event.OPENED, self._clock())
+        self._note_open(self._clock())
         self.info = info
         log.info(
             "stream=%s event=opened codec=%s size=%dx%d fps=%s",
@@ -294,8 +295,7 @@ class StreamTask:
             self._seen_frames = self._counts.frames
             self._last_frame_s = now
             if self._machine.link is not Link.LIVE:
-                if self._machine.link in (Link.CONNECTING, Link.RETRYING):
-                    self._machine.on(Event.OPENED, now)
+                self._note_open(now)
                 log.info("stream=%s event=live", self.id)
             self._machine.on(Event.FRAME, now)
             self._backoff.succeeded(now)
