@@ -63,7 +63,7 @@ class Clips:
 
 
 def load_clips(
-    folder: Path, model: trunk_training.TrunkModel, scales: dict[str, float] | None
+    folder: Path, reader: trunk_training.OutputReader, scales: dict[str, float] | None
 ) -> tuple[Clips, dict[str, float]]:
     """Reads group files and runs the trunk over them; label scales are fitted where none are given."""
     files = sorted(folder.glob("*.npz"))
@@ -72,12 +72,10 @@ def load_clips(
     trunk, side, facts, group = [], [], [], []
     for index, file in enumerate(track(files, description=f"trunk over {folder.name}")):
         with np.load(file) as data:
-            y, uv = data["y"], data["uv"]
-            outputs = trunk_training.outputs_of(model, y.reshape(-1, *y.shape[2:]), uv.reshape(-1, *uv.shape[2:]))
-            trunk.append(outputs.reshape(len(y), CLIP_LENGTH, -1))
+            trunk.append(reader.read(file))
             side.append(data["side"])
             facts += [ClipFacts(**f) for f in json.loads(str(data["facts"]))]
-            group += [index] * len(y)
+            group += [index] * len(trunk[-1])
     scales = scales or spatial_scales(facts)
     clips = Clips(np.concatenate(trunk), np.concatenate(side), facts, labels(facts, scales), np.array(group))
     return clips, scales
@@ -285,8 +283,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Trains a head a seed, evaluates each on the hold-out, keeps the first."""
     trunk = trunk_training.load(args.trunk)
-    clips, scales = load_clips(args.data / "clips", trunk, None)
-    held, _ = load_clips(args.data / "clips-holdout", trunk, scales)
+    reader = trunk_training.OutputReader(trunk, args.data / "trunk-outputs")
+    clips, scales = load_clips(args.data / "clips", reader, None)
+    held, _ = load_clips(args.data / "clips-holdout", reader, scales)
     report: dict[str, object] = {"clips": len(clips.facts), "label_scales": scales, "seeds": {}}
     for seed in args.seeds:
         model = train(clips, epochs=args.epochs, seed=seed)

@@ -8,7 +8,7 @@ pseudo-labels, never opinions of people.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice, pairwise
 from pathlib import Path
@@ -259,7 +259,9 @@ def _write(target: Path, arrays: dict[str, npt.NDArray[np.generic]], facts: list
 Job = tuple[Callable[..., str], tuple[object, ...]]
 
 
-def clip_jobs(contents: list[Content], groups: int, out: Path, seed: int) -> list[Job]:
+def clip_jobs(
+    contents: list[Content], groups: int, out: Path, seed: int, kinds: Sequence[str] = DISTORTED
+) -> list[Job]:
     """Groups spread evenly over kinds and contents; clips come up as often as six stills."""
     if not contents or not groups:
         return []
@@ -267,7 +269,7 @@ def clip_jobs(contents: list[Content], groups: int, out: Path, seed: int) -> lis
     weights = np.array([6.0 if c.is_video else 1.0 for c in contents])
     order = rng.choice(len(contents), size=groups, p=weights / weights.sum())
     return [
-        (make_group, (contents[c], contents, DISTORTED[i % len(DISTORTED)], out, seed * 100_000 + i))
+        (make_group, (contents[c], contents, kinds[i % len(kinds)], out, seed * 100_000 + i))
         for i, c in enumerate(order)
     ]
 

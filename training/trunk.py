@@ -7,6 +7,7 @@ They are the bottleneck through which the head later sees the trunk: eight numbe
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import time
 from pathlib import Path
@@ -18,6 +19,10 @@ from rich.progress import Progress
 from torch import Tensor, nn
 
 from engines.backbone import Trunk
+from engines.base import Precision
+from engines.bundle import Bundle, HeadPart, InputPart, Manifest, TrunkPart
+from engines.export import export_onnx
+from engines.openvino import OpenVinoEngine
 from training.synthesis import SPEC, TRUNK_CLASSES
 
 #: SSIM in dB is divided by this so that its spread is near that of the class logits.
@@ -226,12 +231,55 @@ def load(path: Path) -> TrunkModel:
     return model
 
 
-def outputs_of(model: TrunkModel, y: npt.NDArray[np.uint8], uv: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """The trunk's eight outputs of (N, 128, 128) luma and (N, 2, 64, 64) chroma fragments, (N, 8) float32."""
-    rows = []
-    with torch.no_grad():
-        for start in range(0, len(y), 128):
-            chunk = torch.from_numpy(uv[start : start + 128]).repeat_interleave(2, 2).repeat_interleave(2, 3)
-            pixels = torch.cat([torch.from_numpy(y[start : start + 128]).unsqueeze(1), chunk], dim=1)
-            rows.append(model(pixels.contiguous(memory_format=torch.channels_last)).numpy())
-    return np.concatenate(rows)
+class OutputReader:
+    """The trunk's eight outputs of fragments, through the engine that the monitor runs, kept on disk.
+
+    Args:
+        model: A trained trunk.
+        cache: Folder for outputs, one file a group; kept apart by the trunk's weights.
+    """
+
+    def __init__(self, model: TrunkModel, cache: Path) -> None:
+        digest = hashlib.sha256()
+        for name, value in sorted(model.state_dict().items()):
+            digest.update(name.encode() + value.contiguous().numpy().tobytes())
+        self._folder = cache / digest.hexdigest()[:16]
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._weight = model.outputs.weight.detach().numpy()
+        self._bias = model.outputs.bias.detach().numpy()
+        graph = self._folder / "trunk.onnx"
+        if not graph.exists():
+            export_onnx(model.trunk, SPEC, graph)
+        manifest = Manifest(
+            name="trunk",
+            version="0",
+            input=InputPart(mode=SPEC.mode, grid=SPEC.grid, patch=SPEC.patch, colour="yuv"),
+            trunk=TrunkPart(
+                file=graph.name,
+                sha256="0" * 64,
+                depth=18,
+                width=model.trunk.width,
+                feature_size=model.trunk.feature_size,
+            ),
+            head=HeadPart(file="none", sha256="0" * 64, kind="bottleneck"),
+        )
+        self._engine = OpenVinoEngine(Bundle(self._folder, manifest, {}), Precision.F32)
+
+    def read(self, group: Path) -> npt.NDArray[np.float32]:
+        """Outputs of a group file's clips, (V, T, 8) float32."""
+        kept = self._folder / f"{group.parent.name}.{group.stem}.npy"
+        if kept.exists():
+            stored: npt.NDArray[np.float32] = np.load(kept)
+            return stored
+        with np.load(group) as data:
+            y, uv = data["y"], data["uv"]
+        count, length = y.shape[:2]
+        y, uv = y.reshape(-1, *y.shape[2:]), uv.reshape(-1, *uv.shape[2:])
+        rows = []
+        for start in range(0, len(y), 32):
+            part = slice(start, start + 32)
+            pixels = np.concatenate([y[part, None], uv[part].repeat(2, axis=2).repeat(2, axis=3)], axis=1)
+            rows.append(self._engine.infer(pixels) @ self._weight.T + self._bias)
+        outputs: npt.NDArray[np.float32] = np.concatenate(rows).reshape(count, length, -1).astype(np.float32)
+        np.save(kept, outputs)
+        return outputs
