@@ -50,13 +50,19 @@ class WeightsPart(_Part):
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
+class Int8Part(WeightsPart):
+    """A quantised graph as OpenVINO keeps it: the graph (XML) and, apart, its numbers (BIN, the same name)."""
+
+    numbers: WeightsPart
+
+
 class TrunkPart(WeightsPart):
     """The ONNX graph: (B, 3, H, W) uint8 -> (B, feature_size) float32, mean | unbiased standard deviation."""
 
     depth: int
     width: float
     feature_size: int
-    int8: WeightsPart | None = None
+    int8: Int8Part | None = None
 
 
 class HeadPart(WeightsPart):
@@ -188,9 +194,9 @@ def load_bundle(path: Path) -> Bundle:
         BundleError: Something is missing, damaged, or not what the manifest says; the message names the file.
     """
     manifest = read_manifest(path)
-    for part in (manifest.trunk, manifest.head, manifest.trunk.int8):
-        if part is not None:
-            verify(path / part.file, part.sha256)
+    int8 = manifest.trunk.int8
+    for part in (manifest.trunk, manifest.head, *((int8, int8.numbers) if int8 else ())):
+        verify(path / part.file, part.sha256)
     expected = manifest.compute_hash()
     if manifest.numeric_hash != expected:
         raise BundleError(

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
 
@@ -31,6 +32,8 @@ HIDDEN, TRUNK_IN, SIDE_IN = 32, 64, 64
 DECAY = 1 / 50
 WARMUP = 12
 _CLAMP = 6.0
+#: Progress is no data: stdout holds the results alone.
+_STDERR = Console(stderr=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,7 @@ def load_clips(
     if not files:
         raise FileNotFoundError(f"{folder}: no clips; run `python -m training synthesise` first")
     trunk, side, facts, group = [], [], [], []
-    for index, file in enumerate(track(files, description=f"trunk over {folder.name}")):
+    for index, file in enumerate(track(files, description=f"trunk over {folder.name}", console=_STDERR)):
         with np.load(file) as data:
             trunk.append(reader.read(file))
             side.append(data["side"])
@@ -160,7 +163,7 @@ def train(clips: Clips, *, epochs: int, seed: int, groups_per_batch: int = 10) -
     label, cause, level = torch.from_numpy(clips.label).float(), torch.from_numpy(clips.cause), clips.level
     temporal = torch.tensor([f.kind in TEMPORAL for f in clips.facts])
     cause_weight = torch.from_numpy(np.where(level == 0, 1.2, 0.3 + 0.22 * level)).float()
-    for epoch in track(range(epochs), description="head"):
+    for epoch in track(range(epochs), description="head", console=_STDERR):
         for group in optimiser.param_groups:
             group["lr"] = 2e-3 * (0.5 + 0.5 * np.cos(np.pi * epoch / epochs))
         order = rng.permutation(len(members))

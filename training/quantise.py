@@ -8,17 +8,20 @@ and what was tried is reported.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
+import sys
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import onnx
+import openvino
+from rich.console import Console
 from rich.progress import track
 
 from engines.base import FeatureEngine, Precision
-from engines.bundle import Bundle, WeightsPart, load_bundle, sha256_of
+from engines.bundle import Bundle, Int8Part, WeightsPart, load_bundle, sha256_of
 from engines.openvino import OpenVinoEngine
 from monitor.core.head import make_head
 from monitor.core.hysteresis import pool_offline
@@ -27,7 +30,7 @@ from monitor.types import F64
 from training.metrics import srocc
 
 MEAN_LIMIT_POINTS, SROCC_LIMIT = 1.0, 0.995
-_FILE = "trunk.int8.onnx"
+_FILE = "trunk.int8.xml"
 _BATCH = 16
 
 
@@ -50,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     tried = []
     best: tuple[float, str, Path] | None = None
     for name, settings in _attempts().items():
-        path = args.bundle / f"{name}.onnx"
+        path = args.bundle / f"{name}.xml"
         quantise(bundle.trunk_path, _calibration(args.data / "pictures", args.pictures), path, settings)
         candidate = _with_int8(bundle, path)
         scores = _scores(OpenVinoEngine(candidate, Precision.INT8), candidate, clips)
@@ -61,11 +64,14 @@ def run(args: argparse.Namespace) -> int:
         if passes and (best is None or difference < best[0]):
             best = (difference, name, path)
     if best is not None:
-        best[2].replace(args.bundle / _FILE)
+        shipped_graph = args.bundle / _FILE
+        best[2].with_suffix(".bin").replace(shipped_graph.with_suffix(".bin"))
+        best[2].replace(shipped_graph)
         shipped = _with_int8(bundle, args.bundle / _FILE)
         (args.bundle / "manifest.json").write_text(shipped.manifest.model_dump_json(indent=1) + "\n")
     for name in _attempts():
-        (args.bundle / f"{name}.onnx").unlink(missing_ok=True)
+        for suffix in (".xml", ".bin"):
+            (args.bundle / name).with_suffix(suffix).unlink(missing_ok=True)
     print(json.dumps({"clips": len(clips), "shipped": best[1] if best else None, "tried": tried}, indent=1))
     return 0 if best else 1
 
@@ -89,12 +95,19 @@ def quantise(graph: Path, pictures: npt.NDArray[np.uint8], out: Path, settings: 
 
     batches = [pictures[i : i + 1] for i in range(len(pictures))]
     dataset = nncf.Dataset(batches, lambda batch: {"pixels": batch})
-    quantised = nncf.quantize(onnx.load(str(graph)), dataset, subset_size=len(batches), **settings)
-    onnx.save(quantised, str(out))
+    model = openvino.Core().read_model(str(graph))
+    with contextlib.redirect_stdout(sys.stderr):  # its progress is no data
+        quantised = nncf.quantize(model, dataset, subset_size=len(batches), **settings)
+    openvino.save_model(quantised, str(out), compress_to_fp16=False)
 
 
 def _with_int8(bundle: Bundle, file: Path) -> Bundle:
-    part = WeightsPart(file=file.name, sha256=sha256_of(file))
+    numbers = file.with_suffix(".bin")
+    part = Int8Part(
+        file=file.name,
+        sha256=sha256_of(file),
+        numbers=WeightsPart(file=numbers.name, sha256=sha256_of(numbers)),
+    )
     trunk = bundle.manifest.trunk.model_copy(update={"int8": part})
     return Bundle(bundle.path, bundle.manifest.model_copy(update={"trunk": trunk}), bundle.head_arrays)
 
@@ -130,7 +143,7 @@ def _calibration(folder: Path, count: int) -> npt.NDArray[np.uint8]:
 def _scores(engine: FeatureEngine, bundle: Bundle, clips: list[Clip]) -> F64:
     head = make_head(bundle.manifest.head.kind, bundle.head_arrays, bounded=bundle.manifest.head.bounded)
     scores = []
-    for y, uv, side in track(clips, description=str(engine.info.precision)):
+    for y, uv, side in track(clips, description=str(engine.info.precision), console=Console(stderr=True)):
         pixels = _pixels(y, uv)
         features = np.concatenate([engine.infer(pixels[i : i + _BATCH]) for i in range(0, len(pixels), _BATCH)])
         stream = StreamHead(head.state_size, StatePolicy.CONTINUOUS)

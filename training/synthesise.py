@@ -6,6 +6,7 @@ import argparse
 import multiprocessing
 from pathlib import Path
 
+from rich.console import Console
 from rich.progress import track
 
 from training.sources import find_contents, split_contents, write_provenance
@@ -46,7 +47,9 @@ def run(args: argparse.Namespace) -> int:
         *clip_jobs(held, args.holdout_groups, args.out / "clips-holdout", args.seed + 3, args.kinds),
     ]
     with multiprocessing.get_context("spawn").Pool(args.jobs, maxtasksperchild=20) as pool:
-        for result in track(pool.imap(run_job, jobs), total=len(jobs), description="synthesising"):
+        for result in track(
+            pool.imap(run_job, jobs), total=len(jobs), description="synthesising", console=Console(stderr=True)
+        ):
             if result.startswith("skipped"):
                 print(result)
     return 0

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor, nn
 
@@ -152,7 +153,7 @@ def train(
     averaged: dict[str, Tensor] = {k: v.clone() for k, v in model.state_dict().items()}
     steps, started, total = 0, time.monotonic(), max(1, int(epochs * len(pictures) / batch))
     order = torch.empty(0, dtype=torch.long)
-    with Progress() as bar:
+    with Progress(console=Console(stderr=True)) as bar:
         task = bar.add_task("trunk", total=1.0)
         while True:
             done = max(steps / total, (time.monotonic() - started) / (minutes * 60))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from engines import EngineUnavailable, Precision, load_bundle, open_engine
+from engines import BundleError, EngineUnavailable, Precision, load_bundle, open_engine
 from engines.bundle import BUNDLED, HeadPart, InputPart, Manifest, TrunkPart, bundles_folder, write_bundle
 from engines.openvino import OpenVinoEngine
 from engines.preprocess import InputMode
@@ -63,6 +64,32 @@ def test_a_bundle_without_an_int8_graph_says_so() -> None:
         pytest.skip("this bundle ships int8")
     with pytest.raises(EngineUnavailable, match="int8"):
         OpenVinoEngine(bundle, Precision.INT8)
+
+
+def test_a_quantised_graph_runs_as_int8_and_a_damaged_one_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("nncf", reason="quantisation needs nncf")
+    from training.quantise import _with_int8, quantise
+
+    folder = tmp_path / "bundle"
+    shutil.copytree(bundles_folder() / BUNDLED, folder)
+    exact = load_bundle(folder)
+    batch = pictures(4)
+    quantise(exact.trunk_path, pictures(8), folder / "trunk.int8.xml", {})
+    manifest = _with_int8(exact, folder / "trunk.int8.xml").manifest
+    (folder / "manifest.json").write_text(manifest.model_dump_json())
+    bundle = load_bundle(folder)
+    assert bundle.model_id == exact.model_id
+    engine = open_engine(bundle, "openvino", Precision.INT8)
+    assert engine.info.precision is Precision.INT8
+    reference = open_engine(bundle, "openvino", Precision.F32).infer(batch)
+    features = engine.infer(batch)
+    assert not np.array_equal(features, reference)
+    cosine = (features * reference).sum() / np.linalg.norm(features) / np.linalg.norm(reference)
+    assert cosine > 0.95
+    numbers = folder / "trunk.int8.bin"
+    numbers.write_bytes(numbers.read_bytes() + b"?")
+    with pytest.raises(BundleError, match=r"trunk\.int8\.bin"):
+        load_bundle(folder)
 
 
 @pytest.mark.parametrize(("depth", "mode"), [(18, InputMode.FULL), (50, InputMode.RESIZE), (101, InputMode.FRAGMENTS)])
