@@ -19,6 +19,8 @@ _STAGES: dict[int, tuple[tuple[int, int, int, int], bool]] = {
     50: ((3, 4, 6, 3), True),
     101: ((3, 4, 23, 3), True),
 }
+#: ResNets that a trunk can be.
+DEPTHS = tuple(_STAGES)
 #: ImageNet statistics of RGB in 0-1 (torchvision's weights), here in 0-255.
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_SD = (58.395, 57.12, 57.375)

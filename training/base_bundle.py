@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         trunk=TrunkPart(
             file="trunk.onnx",
             sha256=_UNFILLED,
-            depth=18,
+            depth=trunk.trunk.depth,
             width=trunk.trunk.width,
             feature_size=trunk.trunk.feature_size,
         ),

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor, nn
 
-from engines.backbone import Trunk
+from engines.backbone import DEPTHS, Trunk
 from engines.base import Precision
 from engines.bundle import Bundle, HeadPart, InputPart, Manifest, TrunkPart
 from engines.export import export_onnx
@@ -34,9 +34,9 @@ OUTPUTS = len(TRUNK_CLASSES) + 2
 class TrunkModel(nn.Module):
     """The trunk with its own outputs: 6 class logits, SSIM/16, level."""
 
-    def __init__(self, width: float) -> None:
+    def __init__(self, width: float, depth: int = 18) -> None:
         super().__init__()
-        self.trunk = Trunk(18, width=width, colour="yuv")
+        self.trunk = Trunk(depth, width=width, colour="yuv")
         self.outputs = nn.Linear(self.trunk.feature_size, OUTPUTS)
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -140,6 +140,7 @@ def train(
     epochs: float,
     batch: int,
     seed: int,
+    depth: int = 18,
     start: TrunkModel | None = None,
 ) -> tuple[TrunkModel, dict[str, float]]:
     """AdamW with a cosine over whichever of time and epochs ends first, and an average of the weights.
@@ -148,7 +149,7 @@ def train(
     """
     torch.manual_seed(seed)
     rng = torch.Generator().manual_seed(seed)
-    model = (start or TrunkModel(width)).to(memory_format=torch.channels_last)
+    model = (start or TrunkModel(width, depth)).to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.03)
     averaged: dict[str, Tensor] = {k: v.clone() for k, v in model.state_dict().items()}
     steps, started, total = 0, time.monotonic(), max(1, int(epochs * len(pictures) / batch))
@@ -188,7 +189,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="what `synthesise` wrote")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="where the weights go (.pt)")
     parser.add_argument("--start", type=Path, metavar="FILE", help="go on from these weights")
-    parser.add_argument("--width", type=float, default=0.25, help="channel multiplier of ResNet-18")
+    parser.add_argument("--depth", type=int, choices=DEPTHS, default=18, help="of the ResNet")
+    parser.add_argument("--width", type=float, default=0.25, help="channel multiplier of the ResNet")
     parser.add_argument("--minutes", type=float, default=15.0, help="time limit")
     parser.add_argument("--epochs", type=float, default=4.0)
     parser.add_argument("--batch", type=int, default=64)
@@ -202,22 +204,23 @@ def run(args: argparse.Namespace) -> int:
         torch.set_num_threads(args.threads)
     pictures = Pictures(args.data / "pictures")
     start = load(args.start) if args.start else None
-    width = start.trunk.width if start is not None else args.width
+    width, depth = (start.trunk.width, start.trunk.depth) if start is not None else (args.width, args.depth)
     model, cost = train(
         pictures,
         width=width,
+        depth=depth,
         minutes=args.minutes,
         epochs=args.epochs,
         batch=args.batch,
         seed=args.seed,
         start=start,
     )
-    report: dict[str, object] = {"width": width, "pictures": len(pictures), "seed": args.seed, **cost}
+    report: dict[str, object] = {"depth": depth, "width": width, "pictures": len(pictures), "seed": args.seed, **cost}
     if args.start is not None and args.start.with_suffix(".json").is_file():
         report["before"] = json.loads(args.start.with_suffix(".json").read_text())
     report["holdout"] = evaluate(model, Pictures(args.data / "pictures-holdout"))
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({"width": width, "state": model.state_dict()}, args.out)
+    torch.save({"depth": depth, "width": width, "state": model.state_dict()}, args.out)
     args.out.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n")
     print(json.dumps(report, indent=1))
     return 0
@@ -226,7 +229,7 @@ def run(args: argparse.Namespace) -> int:
 def load(path: Path) -> TrunkModel:
     """A trained trunk in evaluation mode."""
     stored = torch.load(path, map_location="cpu", weights_only=True)
-    model = TrunkModel(stored["width"])
+    model = TrunkModel(stored["width"], stored.get("depth", 18))
     model.load_state_dict(stored["state"])
     model.eval()
     return model
@@ -258,7 +261,7 @@ class OutputReader:
             trunk=TrunkPart(
                 file=graph.name,
                 sha256="0" * 64,
-                depth=18,
+                depth=model.trunk.depth,
                 width=model.trunk.width,
                 feature_size=model.trunk.feature_size,
             ),
