@@ -8,6 +8,7 @@ value, scaled for each type so that the mean of its level 3 meets the anchor of 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from monitor.types import F64
 from training.synthesis import ClipFacts
 
 CLEAN = 0.95
-#: Damage at level 3: DMOS of the LIVE-APV group means (4K and 1080p averaged) over 50. Blur and noise are not in that
+#: Damage at level 3: DMOS of the LIVE-APV group means (4K and 1080p averaged) over 50. The last six are not in that
 #: set; their values are ours. Source: Shang et al., LIVE-APV, group means computed from the published scores.
 ANCHORS = {
     "compression": 0.29,
@@ -26,8 +27,16 @@ ANCHORS = {
     "frame_drop": 0.28,
     "blur": 0.40,
     "noise": 0.30,
+    "banding": 0.20,
+    "macroblocks": 0.45,
+    "freeze": 0.40,
+    "black": 0.50,
 }
-TEMPORAL = ("interlacing", "judder", "flicker", "frame_drop")
+#: Types whose anchor is a published group mean; the other anchors are ours.
+PUBLISHED = ("compression", "aliasing", "interlacing", "judder", "flicker", "frame_drop")
+TEMPORAL = ("interlacing", "judder", "flicker", "frame_drop", "freeze", "black")
+#: SSIM over-punishes both in flat areas: half of the value is the level's.
+_HALF_RANKED = ("aliasing", "noise")
 _LEVEL_FACTORS = (0.35, 0.68, 1.0, 1.3, 1.6)
 #: Full-reference value taken as undamaged, and the span to worthless, in dB.
 _SSIM_CLEAN_DB, _SSIM_SPAN_DB = 21.0, 18.0
@@ -39,8 +48,12 @@ def spatial_scales(facts: Sequence[ClipFacts]) -> dict[str, float]:
     for kind, anchor in ANCHORS.items():
         if kind in TEMPORAL:
             continue
-        at_three = [_ssim_damage(f) for f in facts if f.kind == kind and f.level == 3]
-        scales[kind] = anchor / max(0.05, float(np.mean(at_three))) if at_three else 1.0
+        of_kind = [f for f in facts if f.kind == kind]
+        # A set without level 3 is placed by the levels that it has.
+        used = [f for f in of_kind if f.level == 3] or of_kind
+        damage = [_ssim_damage(f) for f in used]
+        wanted = [anchor * _LEVEL_FACTORS[f.level - 1] for f in used]
+        scales[kind] = float(np.mean(wanted)) / max(0.05, float(np.mean(damage))) if used else 1.0
     return scales
 
 
@@ -50,15 +63,44 @@ def label(facts: ClipFacts, scales: dict[str, float]) -> float:
         return CLEAN
     anchor = ANCHORS[facts.kind]
     by_level = anchor * _LEVEL_FACTORS[facts.level - 1]
-    if facts.kind in TEMPORAL:
+    if facts.kind == "black":
+        damage = by_level
+    elif facts.kind in TEMPORAL:
         # Flicker, judder, drops and combs hide in stillness; exponent and limits as in the first experiment.
         damage = by_level * float(np.clip((facts.motion / 6) ** 0.35, 0.5, 1.25))
     else:
         damage = scales[facts.kind] * _ssim_damage(facts)
-        if facts.kind in ("aliasing", "noise"):
-            # SSIM over-punishes both in flat areas: half of the value is the level's.
+        if facts.kind in _HALF_RANKED:
             damage = (damage + by_level) / 2
     return float(np.clip(CLEAN - damage, 0.02, CLEAN))
+
+
+class Provenance(NamedTuple):
+    """What a label is made of.
+
+    Attributes:
+        source: ``clean``; ``rank``: the level's order, spread by fixed factors (and by motion); ``full-reference``:
+            SSIM on the monitor's fragments; ``full-reference + rank``: the mean of both.
+        anchor: Damage at level 3 that the type is placed by, as a share of the scale; None for clean clips.
+        anchor_source: Where the anchor comes from.
+    """
+
+    source: str
+    anchor: float | None
+    anchor_source: str
+
+
+def provenance(facts: ClipFacts) -> Provenance:
+    """What `label` makes a clip's label of."""
+    if facts.level == 0:
+        return Provenance("clean", None, "")
+    source = "full-reference"
+    if facts.kind in TEMPORAL:
+        source = "rank"
+    elif facts.kind in _HALF_RANKED:
+        source = "full-reference + rank"
+    published = "LIVE-APV group mean (Shang et al.)"
+    return Provenance(source, ANCHORS[facts.kind], published if facts.kind in PUBLISHED else "ours")
 
 
 def labels(facts: Sequence[ClipFacts], scales: dict[str, float]) -> F64:

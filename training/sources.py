@@ -91,7 +91,7 @@ def write_provenance(path: Path, train: list[Content], held: list[Content]) -> N
         for content in contents:
             folder = content.path.parent
             if folder not in manifests:
-                manifests[folder] = _manifest(folder)
+                manifests[folder] = manifest_of(folder)
             told = manifests[folder].get(content.path.name, {})
             row = {"file": content.path.name, "side": side}
             rows[content.path.name] = row | {name: told.get(name, "") for name in PROVENANCE_FIELDS[2:]}
@@ -102,7 +102,7 @@ def write_provenance(path: Path, train: list[Content], held: list[Content]) -> N
         writer.writerows(rows[name] for name in sorted(rows))
 
 
-def _manifest(folder: Path) -> dict[str, dict[str, str]]:
+def manifest_of(folder: Path) -> dict[str, dict[str, str]]:
     """Rows of a folder's manifest.csv, by file name; empty where there is none."""
     manifest = folder / "manifest.csv"
     if not manifest.is_file():
@@ -121,7 +121,7 @@ def _stem(name: str) -> str:
 
 def _stems(folder: Path) -> dict[str, str]:
     """Stems that a manifest states (column ``stem``), by file name."""
-    return {name: row["stem"] for name, row in _manifest(folder).items() if row.get("stem")}
+    return {name: row["stem"] for name, row in manifest_of(folder).items() if row.get("stem")}
 
 
 def _size(path: Path) -> tuple[int, int]:
@@ -174,13 +174,14 @@ def _decode(path: Path, size: tuple[int, int]) -> list[Picture]:
             if index % stride:
                 continue
             source = from_frame(frame)
-            frames.append(_scale(source, _crop_16_9(source.y.shape), size))
+            frames.append(scale(source, crop_16_9(source.y.shape), size))
             if len(frames) >= 260:
                 break
     return frames
 
 
-def _crop_16_9(shape: tuple[int, ...]) -> tuple[float, float, float, float]:
+def crop_16_9(shape: tuple[int, ...]) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of the largest 16:9 box in the middle of a picture of shape (H, W)."""
     height, width = shape
     crop_height = min(height, width * 9 / 16)
     crop_width = min(width, height * 16 / 9)
@@ -188,7 +189,7 @@ def _crop_16_9(shape: tuple[int, ...]) -> tuple[float, float, float, float]:
     return left, top, left + crop_width, top + crop_height
 
 
-def _scale(picture: Picture, box: tuple[float, float, float, float], size: tuple[int, int]) -> Picture:
+def scale(picture: Picture, box: tuple[float, float, float, float], size: tuple[int, int]) -> Picture:
     """Cuts a box at sub-pixel precision and scales it, with a filter as wide as the scale asks."""
     half = tuple(value / 2 for value in box)
     chroma = (size[0] // 2, size[1] // 2)
@@ -312,7 +313,7 @@ class StillShot:
     def _view(self, path: Path, pan: _Pan, t: float) -> Picture:
         source = _still(path)
         height, width = source.y.shape
-        return _scale(source, pan.box(t, (width, height), self.size), self.size)
+        return scale(source, pan.box(t, (width, height), self.size), self.size)
 
 
 def _ellipse(w: int, h: int, x: float, y: float, ax: float, ay: float) -> npt.NDArray[np.float32]:
