@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
+import multiprocessing
+import os
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from training.chipqa import ClipStatistics, clip_statistics
 from training.chipqa_svr import ChipqaRegressor
@@ -21,6 +27,8 @@ from training.metrics import Agreement, agreement
 from training.niqe import fit_pristine
 from training.seeds import parse_seeds
 from training.splits import DEFAULT_SHARES, GROUPINGS, split_groups
+
+F64 = npt.NDArray[np.float64]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,11 +42,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=parse_seeds, default=[0], metavar="0-4", help="one split each")
     parser.add_argument("--by", choices=GROUPINGS, default="content", help="what a split keeps together")
     parser.add_argument("--device", default="cpu", metavar="cpu|cuda", help="where maps are made")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="processes")
     parser.add_argument("--json", action="store_true", help="print all figures as one JSON object")
 
 
-def cached_statistics(clips: Sequence[Clip], cache: Path, device: str) -> list[ClipStatistics]:
+def cached_statistics(clips: Sequence[Clip], cache: Path, device: str, jobs: int = 1) -> list[ClipStatistics]:
     """Statistics of every clip, read from video where the cache has none yet.
+
+    Args:
+        clips: Of a data set; no two of one name.
+        cache: A file per clip.
+        device: Where maps are made.
+        jobs: Processes; more than one use a thread each.
 
     Raises:
         DataError: Two clips share a name, or a clip cannot be decoded or is too small or short.
@@ -46,21 +61,42 @@ def cached_statistics(clips: Sequence[Clip], cache: Path, device: str) -> list[C
     if twice := [name for name, count in Counter(clip.name for clip in clips).items() if count > 1]:
         raise DataError("clips", [f"{name}: name used twice" for name in twice])
     cache.mkdir(parents=True, exist_ok=True)
-    found = []
-    for number, clip in enumerate(clips, start=1):
-        path = cache / f"{clip.name}.npz"
-        if not path.exists():
-            print(f"{number} of {len(clips)}: {clip.path.name}", file=sys.stderr)
-            try:
-                statistics = clip_statistics(read_planes(clip), device=device)
-            except DataError as error:
-                raise DataError(clip.path.name, error.problems) from error
-            # A file that is there is complete.
-            part = path.with_name(path.stem + ".part.npz")
-            statistics.save(part)
-            part.replace(path)
-        found.append(ClipStatistics.load(path))
-    return found
+    files = [cache / f"{clip.name}.npz" for clip in clips]
+    todo = [(clip, file, device) for clip, file in zip(clips, files, strict=True) if not file.exists()]
+    columns = (TextColumn("ChipQA statistics"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=len(clips), completed=len(clips) - len(todo))
+        if jobs == 1 or len(todo) < 2:
+            for work in todo:
+                _keep_statistics(*work)
+                bar.advance(task)
+        else:
+            context = multiprocessing.get_context("spawn")
+            with ProcessPoolExecutor(min(jobs, len(todo)), context, _one_thread) as pool:
+                running = [pool.submit(_keep_statistics, *work) for work in todo]
+                try:
+                    for done in as_completed(running):
+                        done.result()
+                        bar.advance(task)
+                except BaseException:
+                    pool.shutdown(cancel_futures=True)
+                    raise
+    return [ClipStatistics.load(file) for file in files]
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def _keep_statistics(clip: Clip, file: Path, device: str) -> None:
+    try:
+        statistics = clip_statistics(read_planes(clip), device=device)
+    except DataError as error:
+        raise DataError(clip.path.name, error.problems) from error
+    # A file that is there is complete.
+    part = file.with_name(file.stem + ".part.npz")
+    statistics.save(part)
+    part.replace(file)
 
 
 def pristine_clips(clips: Sequence[Clip], train: Sequence[int]) -> list[int]:
@@ -75,11 +111,16 @@ def pristine_clips(clips: Sequence[Clip], train: Sequence[int]) -> list[int]:
     return best_first[: max(1, len(best_first) // 4)]
 
 
-def evaluate_split(clips: Sequence[Clip], statistics: Sequence[ClipStatistics], seed: int, by: str) -> Agreement:
-    """Train on a split's train and validation parts together, and test.
+def predict_split(
+    clips: Sequence[Clip], statistics: Sequence[ClipStatistics], seed: int, by: str
+) -> tuple[dict[str, list[int]], F64]:
+    """Train on a split's train and validation parts together, and score every clip.
 
     The regressor needs no validation part (its grid search has folds of its own), so it gets both: 80 % of the
     contents, as published, and the same test clips as the heads have with this seed.
+
+    Returns:
+        Positions of each side's clips, and scores of all clips in label units, (n,) float64.
 
     Raises:
         UsageError: There are too few groups.
@@ -94,13 +135,20 @@ def evaluate_split(clips: Sequence[Clip], statistics: Sequence[ClipStatistics], 
         regressor = ChipqaRegressor(vectors[train], labels[train], [groups[i] for i in train])
     except ValueError as error:
         raise UsageError(str(error)) from error
-    return agreement(regressor.predict(vectors[sides["test"]]), labels[sides["test"]])
+    return sides, regressor.predict(vectors)
+
+
+def evaluate_split(clips: Sequence[Clip], statistics: Sequence[ClipStatistics], seed: int, by: str) -> Agreement:
+    """Figures of `predict_split` on the test part."""
+    sides, predicted = predict_split(clips, statistics, seed, by)
+    test = sides["test"]
+    return agreement(predicted[test], np.array([clips[i].label for i in test]))
 
 
 def run(args: argparse.Namespace) -> int:
     """Prints the test figures over seeds."""
     clips = DATASETS[args.dataset](args.scores, args.videos)
-    statistics = cached_statistics(clips, args.cache, args.device)
+    statistics = cached_statistics(clips, args.cache, args.device, args.jobs)
     found = {seed: evaluate_split(clips, statistics, seed, args.by) for seed in args.seeds}
     if args.json:
         plain = {

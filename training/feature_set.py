@@ -1,12 +1,13 @@
 """Cached frame features of a data set with its labels: what heads are trained and tested on.
 
-On disk a feature set is a CSV index beside ``.npy`` files, one per clip, (T, F) each, in any float type.
+On disk a feature set is a CSV index of ``.npy`` files, one per clip, (T, F) each, in any float type.
 """
 
 from __future__ import annotations
 
 import csv
 import math
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from training.splits import GROUPINGS
 
 Features = npt.NDArray[np.floating]
 
-_COLUMNS = ("features", "score", "content", "stem", "distortion", "domain")
+_COLUMNS = ("features", "score", "content", "stem", "distortion", "domain", "clip")
 _REQUIRED = _COLUMNS[:3]
 
 
@@ -109,7 +110,8 @@ def read_feature_set(index: Path) -> FeatureSet:
 
     Args:
         index: CSV with the columns ``features`` (path relative to the index), ``score``, ``content`` and,
-            where wanted, ``stem`` (default: content), ``distortion`` and ``domain``.
+            where wanted, ``stem`` (default: content), ``distortion``, ``domain`` and ``clip`` (its name; default:
+            the path).
 
     Raises:
         DataError: Names every row and file that cannot be used.
@@ -131,7 +133,8 @@ def read_feature_set(index: Path) -> FeatureSet:
             if not cells["features"] or not cells["content"]:
                 raise ValueError("features and content must not be empty")
             array = load_features(index.parent / cells["features"])
-            kept.append((Path(cells["features"]).with_suffix("").as_posix(), array, float(cells["score"]), cells))
+            name = cells["clip"] or Path(cells["features"]).with_suffix("").as_posix()
+            kept.append((name, array, float(cells["score"]), cells))
         except (ValueError, DataError) as error:
             problems.append(f"line {line}: {error}")
     if problems:
@@ -148,7 +151,7 @@ def read_feature_set(index: Path) -> FeatureSet:
 
 
 def write_index(index: Path, clips: Sequence[Clip], files: Sequence[Path], domain: str = "") -> None:
-    """Write the index of features that lie beside or below it.
+    """Write the index of features; paths in it are relative to it, so both may be moved together.
 
     Args:
         index: CSV to write.
@@ -160,7 +163,7 @@ def write_index(index: Path, clips: Sequence[Clip], files: Sequence[Path], domai
         writer = csv.writer(out)
         writer.writerow(_COLUMNS)
         for clip, file in zip(clips, files, strict=True):
-            relative = file.relative_to(index.parent).as_posix()
+            relative = Path(os.path.relpath(file, index.parent)).as_posix()
             # repr keeps every digit of the label.
-            row = (relative, repr(clip.label), clip.content, clip.stem, clip.distortion or "", domain)
+            row = (relative, repr(clip.label), clip.content, clip.stem, clip.distortion or "", domain, clip.name)
             writer.writerow(row)

@@ -68,7 +68,7 @@ class TrunkGraph:
         manifest = Manifest(
             name=self.name,
             version="0",
-            input=InputPart(**_record_of(self.input)),  # type: ignore[arg-type]
+            input=InputPart(**_record_of(self.input)),
             trunk=TrunkPart(
                 file=GRAPH, sha256=self.sha256, depth=self.depth, width=self.width, feature_size=self.feature_size
             ),

@@ -1,0 +1,339 @@
+"""``python -m training study``: every table of the study in one command, resumable stage by stage.
+
+Stages: the data set (made, where it is the stand-in), trunks, features, ChipQA's statistics, runs, report. Each keeps
+what it has made below the output folder, and asks only for what is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+import training.standin as standin
+from engines.preprocess import InputSpec
+from training.chipqa import ClipStatistics
+from training.chipqa_baseline import cached_statistics, predict_split
+from training.clips import Clip
+from training.datasets import DATASETS
+from training.distortions import DISTORTIONS, LEVELS
+from training.errors import TrainingError, UsageError
+from training.feature_cache import Extraction
+from training.feature_set import FeatureSet, read_feature_set
+from training.features import index_features
+from training.imagenet import imagenet_available
+from training.models import ROWS
+from training.seeds import parse_seeds
+from training.splits import DEFAULT_SHARES, GROUPINGS, split_groups
+from training.study_plan import STUDY_DEPTHS, Configuration, plan, rates_of
+from training.study_report import write_report
+from training.study_results import CHIPQA, Cell, Study, read_run
+from training.trainer import METRICS_FILE, RECIPES, Recipe, train_run, write_predictions
+from training.trunk_sources import choose_trunk, parse_input
+
+STANDIN = "standin"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds this command's arguments."""
+    parser.add_argument("--dataset", choices=[STANDIN, *DATASETS], required=True)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="everything goes here; rerun to go on")
+    rated = parser.add_argument_group("a rated data set")
+    rated.add_argument("--scores", type=Path, metavar="FILE.csv")
+    rated.add_argument("--videos", type=Path, metavar="DIR")
+    made = parser.add_argument_group("the stand-in set (as `standin`)")
+    made.add_argument("--sources", type=Path, nargs="+", metavar="DIR", help="folders of clean clips")
+    made.add_argument(
+        "--types", nargs="+", choices=list(DISTORTIONS), default=list(standin.LIVE_APV_TYPES), metavar="TYPE"
+    )
+    made.add_argument("--levels", nargs="+", type=int, choices=LEVELS, default=[1, 3, 5], metavar="1-5")
+    made.add_argument("--seconds", type=float, default=4.0)
+    made.add_argument("--height", type=int, default=360)
+    made.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--trunks",
+        choices=("auto", "imagenet", "trained"),
+        default="auto",
+        help="auto: ImageNet weights where all three depths can be had, else the small trunks trained here",
+    )
+    parser.add_argument("--weights", type=Path, metavar="DIR", help="local ImageNet weights, resnet50*.pth and so on")
+    parser.add_argument("--input", metavar="MODE", help="full, resize:540, fragments:4x32 (default: by trunk)")
+    parser.add_argument("--no-control", action="store_true", help="leave out the untrained trunks")
+    parser.add_argument("--no-chipqa", action="store_true", help="leave out the ChipQA baseline")
+    parser.add_argument(
+        "--by", nargs="+", choices=GROUPINGS, default=list(GROUPINGS), help="what a split keeps together"
+    )
+    parser.add_argument("--seeds", type=parse_seeds, default=[0, 1, 2, 3, 4], metavar="0-4")
+    parser.add_argument("--recipe", choices=[r for r in RECIPES if RECIPES[r].loss == "l1"], default="fast")
+    parser.add_argument("--epochs", type=int, metavar="N", help="instead of the recipe's")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="processes")
+
+
+class Stages:
+    """Seconds spent in each stage, over all sessions of one study."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self.seconds: dict[str, float] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Adds the time within to a stage, also where it is interrupted."""
+        started = time.monotonic()
+        print(f"study: {name}", file=sys.stderr)
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.monotonic() - started, 1)
+            self._file.write_text(json.dumps(self.seconds, indent=1) + "\n", encoding="utf-8")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs what is missing, writes the report and prints its path."""
+    recipe = RECIPES[args.recipe]
+    if args.epochs is not None:
+        if args.epochs < 1:
+            raise UsageError("--epochs must be at least 1")
+        recipe = replace(recipe, epochs=args.epochs)
+    args.out.mkdir(parents=True, exist_ok=True)
+    _keep_settings(args.out / "settings.json", {"dataset": args.dataset, "recipe": asdict(recipe)})
+    stages = Stages(args.out / "seconds.json")
+    with stages.timed("data set"):
+        clips, facts = _data_set(args)
+    kinds = _kinds(args)
+    spec = parse_input(args.input) if args.input else None
+    with stages.timed("features"):
+        indices = {kind: _features(args, kind, spec, clips, facts) for kind in kinds}
+    cells = plan(kinds, args.by)
+    with stages.timed("runs"):
+        _run_all(_jobs(cells, args.seeds, indices, args.out / "runs", recipe), args.jobs)
+    baseline: list[Cell] = []
+    if not args.no_chipqa:
+        with stages.timed("ChipQA statistics"):
+            statistics = cached_statistics(clips, args.out / "chipqa", "cpu", args.jobs)
+        with stages.timed("ChipQA regression"):
+            baseline = _chipqa(args, kinds[0], clips, statistics)
+    facts |= _facts(args, recipe, stages, clips)
+    report = _report(args, cells, baseline, facts)
+    print(report)
+    return 0
+
+
+def _keep_settings(file: Path, settings: dict[str, object]) -> None:
+    """A folder holds one study: runs of two recipes must not mix.
+
+    Raises:
+        UsageError: It holds another.
+    """
+    wanted = json.loads(json.dumps(settings))
+    if file.is_file() and json.loads(file.read_text(encoding="utf-8")) != wanted:
+        raise UsageError(f"{file.parent} holds a study with another data set or recipe ({file.name})")
+    file.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
+
+
+def _data_set(args: argparse.Namespace) -> tuple[list[Clip], dict[str, str]]:
+    if args.dataset == STANDIN:
+        if not args.sources:
+            raise UsageError("--dataset standin needs --sources")
+        folder = args.out / STANDIN
+        scores = standin.make_standin(args.sources, folder, standin.settings_of(args), args.jobs)
+        clips = DATASETS["manifest"](scores, folder / "clips")
+        note = (
+            "pseudo-labels, no opinions of people: severity ranks for temporal types, SSIM for spatial ones, both "
+            "placed by LIVE-APV's published group means; each row of the manifest names its source"
+        )
+        return clips, {"data set": "stand-in made of clean clips", "labels": note}
+    if not args.scores or not args.videos:
+        raise UsageError(f"--dataset {args.dataset} needs --scores and --videos")
+    return DATASETS[args.dataset](args.scores, args.videos), {"data set": args.dataset}
+
+
+def _kinds(args: argparse.Namespace) -> list[str]:
+    """Kinds of trunk; the first is the study's subject."""
+    subject = args.trunks
+    if subject == "auto":
+        had = all(args.weights or imagenet_available(depth) for depth in STUDY_DEPTHS)
+        subject = "imagenet" if had else "trained"
+        print(f"study: trunks: {subject}", file=sys.stderr)
+    return [subject] if args.no_control else [subject, "random"]
+
+
+def _weights_file(folder: Path, depth: int) -> Path:
+    found = sorted(folder.glob(f"resnet{depth}*.pt*"))
+    if len(found) != 1:
+        raise UsageError(f"{folder} holds {len(found)} files resnet{depth}*.pth, one is needed")
+    return found[0]
+
+
+def _features(
+    args: argparse.Namespace, kind: str, spec: InputSpec | None, clips: Sequence[Clip], facts: dict[str, str]
+) -> dict[tuple[int, str], Path]:
+    """Index by depth and rate."""
+    indices: dict[tuple[int, str], Path] = {}
+    names = []
+    for depth in STUDY_DEPTHS:
+        weights = _weights_file(args.weights, depth) if args.weights and kind == "imagenet" else None
+        choice = choose_trunk(f"{kind}:{depth}", spec, None, weights)
+        trunk = choice.make(args.out / "trunks")
+        names.append(f"{trunk.name} ({trunk.identity}, {trunk.feature_size} features)")
+        work = Extraction(trunk, rates_of(depth), args.out / "features")
+        for rate, index in index_features(clips, work, args.out / "indices", args.jobs).items():
+            indices[depth, rate] = index
+    facts[f"trunks, {kind}"] = "; ".join(names)
+    return indices
+
+
+# --- runs ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    cell: Configuration
+    seed: int
+    index: Path
+    folder: Path
+    recipe: Recipe
+
+
+def _jobs(
+    cells: Sequence[Configuration],
+    seeds: Sequence[int],
+    indices: dict[str, dict[tuple[int, str], Path]],
+    runs: Path,
+    recipe: Recipe,
+) -> list[_Job]:
+    """Every run of the plan, finished ones included."""
+    return [
+        _Job(cell, seed, indices[cell.trunk_kind][cell.depth, cell.rate], cell.folder(runs, seed), recipe)
+        for cell in cells
+        for seed in seeds
+    ]
+
+
+_held: tuple[Path, FeatureSet] | None = None
+
+
+def _run_job(job: _Job) -> float:
+    """One run, in a worker process; returns its test SROCC."""
+    global _held
+    if _held is None or _held[0] != job.index:
+        _held = job.index, read_feature_set(job.index)
+    data = _held[1]
+    if job.folder.exists():
+        shutil.rmtree(job.folder)  # what a stop left behind
+    try:
+        split = split_groups(data.groups(job.cell.by), job.seed, DEFAULT_SHARES)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    head = ROWS[job.cell.row]
+    return train_run(data, split, job.cell.by, head, job.recipe, job.seed, job.folder, job.cell.row).test.srocc
+
+
+def _one_thread() -> None:
+    # One run a core: faster than all cores on one run, and the same figures on machines of any size.
+    torch.set_num_threads(1)
+
+
+def _run_all(jobs: Sequence[_Job], processes: int) -> None:
+    """Runs what is not finished.
+
+    Raises:
+        TrainingError: A run failed; the others are finished first.
+    """
+    todo = [job for job in jobs if not (job.folder / METRICS_FILE).is_file()]
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    context = multiprocessing.get_context("spawn")
+    failed: list[str] = []
+    with (
+        Progress(*columns, console=Console(stderr=True)) as bar,
+        ProcessPoolExecutor(max(1, min(processes, len(todo))), context, _one_thread) as pool,
+    ):
+        task = bar.add_task("runs", total=len(jobs), completed=len(jobs) - len(todo))
+        running = {pool.submit(_run_job, job): job for job in todo}
+        try:
+            for done in as_completed(running):
+                job = running[done]
+                try:
+                    bar.update(task, description=f"{job.folder.name} {job.cell.trunk_kind} {done.result():.3f}")
+                except TrainingError as error:
+                    failed.append(f"{job.folder}: {error}")
+                bar.advance(task)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    if failed:
+        raise TrainingError(f"{len(failed)} runs failed: {'; '.join(failed[:3])}")
+
+
+def _chipqa(
+    args: argparse.Namespace, kind: str, clips: Sequence[Clip], statistics: Sequence[ClipStatistics]
+) -> list[Cell]:
+    """The baseline on the very splits of the heads."""
+    cells = []
+    for by in args.by:
+        runs = []
+        for seed in args.seeds:
+            folder = args.out / "runs" / "chipqa" / by / f"seed{seed}"
+            file = folder / "predictions.csv"
+            if not file.is_file():
+                folder.mkdir(parents=True, exist_ok=True)
+                sides, predicted = predict_split(clips, statistics, seed, by)
+                rows = [(clip.name, clip.content, clip.stem, clip.distortion or "", clip.label) for clip in clips]
+                part = file.with_suffix(".part")
+                write_predictions(part, rows, sides, predicted)
+                part.replace(file)
+            runs.append(read_run(folder, seed))
+        cells.append(Cell(kind, by, CHIPQA, None, None, tuple(runs)))
+    return cells
+
+
+# --- report ----------------------------------------------------------------------------------------------------
+
+
+def _report(
+    args: argparse.Namespace, cells: Sequence[Configuration], baseline: list[Cell], facts: dict[str, str]
+) -> Path:
+    runs = args.out / "runs"
+    found = [
+        Cell(
+            cell.trunk_kind,
+            cell.by,
+            cell.row,
+            cell.depth,
+            cell.rate,
+            tuple(read_run(cell.folder(runs, seed), seed) for seed in args.seeds),
+        )
+        for cell in cells
+    ]
+    human = args.dataset not in (STANDIN, "manifest")
+    title = f"The study on {'the stand-in set' if args.dataset == STANDIN else args.dataset}"
+    return write_report(Study(title, facts, (*found, *baseline), human_labels=human), args.out / "report")
+
+
+def _facts(args: argparse.Namespace, recipe: Recipe, stages: Stages, clips: Sequence[Clip]) -> dict[str, str]:
+    contents, stems = {clip.content for clip in clips}, {clip.stem for clip in clips}
+    kinds = sorted({clip.distortion for clip in clips if clip.distortion})
+    spent = ", ".join(f"{name} {seconds / 60:.1f} min" for name, seconds in stages.seconds.items())
+    schedule = f"{recipe.schedule}, {recipe.loss}" + (f", {recipe.components} components" if recipe.components else "")
+    return {
+        "clips": f"{len(clips)} of {len(contents)} contents, {len(stems)} stems: {', '.join(kinds) or 'unknown'}",
+        "recipe": f"{recipe.epochs} epochs, batch {recipe.batch}, Adam {recipe.lr:g}, {schedule}",
+        "splits": f"60/20/20 by hash of the name, seeds {', '.join(map(str, args.seeds))}",
+        "time": f"{spent}; {args.jobs} processes",
+        "versions": f"torch {torch.__version__}, numpy {np.__version__}, python {platform.python_version()}",
+    }
