@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+import math
+from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
@@ -37,6 +38,21 @@ class InputPart(_Part):
     patch: int = 32
     size: int = 0
     colour: Literal["yuv", "rgb"]
+
+    @classmethod
+    def parse(cls, text: str, colour: str = "rgb") -> InputPart:
+        """An input as commands take it: ``full``, ``resize:SIDE`` or ``fragments:GRIDxPATCH``.
+
+        Raises:
+            ValueError: It is none of them, or cannot be cut; the message is one line.
+        """
+        mode, _, numbers = text.partition(":")
+        sizes = {"full": (), "resize": ("size",), "fragments": ("grid", "patch")}.get(mode)
+        values = numbers.split("x") if numbers else []
+        if sizes is None or len(values) != len(sizes) or not all(v.isdecimal() and len(v) < 6 for v in values):
+            raise ValueError(f"an input is full, resize:SIDE or fragments:GRIDxPATCH, not {text!r}")
+        spec = InputSpec(InputMode(mode), colour=colour, **dict(zip(sizes, map(int, values), strict=True)))
+        return cls.model_validate(asdict(spec))
 
     def spec(self) -> InputSpec:
         """The same as the cutter takes it."""
@@ -68,7 +84,7 @@ class TrunkPart(WeightsPart):
 class HeadPart(WeightsPart):
     """The temporal head's arrays (NPZ)."""
 
-    kind: Literal["vsfa", "bottleneck"]
+    kind: Literal["vsfa", "vsfa-lstm", "vsfa-frame", "bottleneck"]
     bounded: bool = False
 
 
@@ -88,8 +104,13 @@ class StatePart(_Part):
 
 
 class CalibrationPart(_Part):
-    """From pooled quality to 0-100: a piecewise linear map through (quality, score) points, flat outside."""
+    """From pooled quality to 0-100: a piecewise linear map through (quality, score) points, flat outside.
 
+    Before it come the logistics, in turn, each (slope, offset) as x -> 1 / (1 + exp(-(slope x + offset))); a model
+    that squashes its clip score, as MDTVSFA does, is thereby kept to the digit.
+    """
+
+    logistics: tuple[tuple[Annotated[float, Field(gt=0)], float], ...] = ()
     points: tuple[tuple[float, float], ...] = ((0.0, 0.0), (1.0, 100.0))
 
     @model_validator(mode="after")
@@ -127,6 +148,9 @@ class Manifest(_Part):
         for part in (parts["trunk"], parts["head"]):
             del part["file"]
         parts["trunk"].pop("int8", None)
+        if not parts["calibration"]["logistics"]:
+            # Bundles that were made before there were any keep their hash.
+            del parts["calibration"]["logistics"]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -156,6 +180,9 @@ class Bundle:
 
     def calibrate(self, quality: float) -> float:
         """Pooled quality -> score, 0-100."""
+        for slope, offset in self.manifest.calibration.logistics:
+            # tanh does not overflow where exp would.
+            quality = 0.5 * (1.0 + math.tanh(0.5 * (slope * quality + offset)))
         qualities, scores = zip(*self.manifest.calibration.points, strict=True)
         return float(np.interp(quality, qualities, scores))
 

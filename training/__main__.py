@@ -34,6 +34,7 @@ COMMANDS = {
     "quantise": Command("training.quantise", "try an int8 graph for a bundle, ship it where it passes"),
     "train": Command("training.train", "train heads of the study on cached features"),
     "evaluate": Command("training.evaluate", "score finished runs on cached features"),
+    "export": Command("training.export_run", "make a bundle of a finished run and its trunk"),
     "chipqa": Command("training.chipqa_baseline", "the ChipQA baseline on a data set"),
     "score-features": Command("training.score_features", "score one clip's cached features with a head"),
 }

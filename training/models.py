@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from engines.vsfa_weights import head_arrays, vsfa_state
 from training.errors import DataError
 
 #: Quality beyond the end of a clip: exp(-1e4) is exactly 0, so it weighs nothing (VSFA's constant).
@@ -188,10 +189,6 @@ def score_clip(head: QualityHead, features: Tensor) -> ClipScore:
     return ClipScore(q[0], pooled[0], float(score[0]))
 
 
-#: Names in the released VSFA checkpoint -> ours. Its ``ann.fc`` is a layer that the model never runs.
-_VSFA_NAMES = {"ann.fc0.": "reduce.", "rnn.": "rnn.", "q.": "q."}
-
-
 def save_head(head: QualityHead, path: Path) -> None:
     """Write a head that `load_head` reads: its configuration and its weights."""
     torch.save({"config": asdict(head.config), "state": head.state_dict()}, path)
@@ -212,12 +209,7 @@ def load_head(path: Path) -> QualityHead:
         if "config" in saved:
             config, state = HeadConfig(**saved["config"]), saved["state"]
         else:
-            state = {
-                new + name.removeprefix(old): value
-                for name, value in saved.items()
-                for old, new in _VSFA_NAMES.items()
-                if name.startswith(old)
-            }
+            state = vsfa_state(saved)
             reduced, features = state["reduce.weight"].shape
             config = HeadConfig(features, reduced, state["rnn.weight_hh_l0"].shape[1])
         head = QualityHead(config)
@@ -229,23 +221,10 @@ def load_head(path: Path) -> QualityHead:
     return head.eval()
 
 
-def to_arrays(head: QualityHead) -> dict[str, npt.NDArray[np.float32]]:
-    """Weights of a GRU head under the names of ``monitor.core.head.VsfaHead``.
+#: Cell of a head -> kind of head in a bundle's manifest.
+HEAD_KINDS = {"gru": "vsfa", "lstm": "vsfa-lstm", "none": "vsfa-frame"}
 
-    Raises:
-        ValueError: The head has no GRU.
-    """
-    if not isinstance(head.rnn, nn.GRU):
-        raise ValueError(f"the monitor's head is a GRU, this one has {head.config.cell!r}")
-    state = head.state_dict()
-    tensors = {
-        "fc_w": state["reduce.weight"],
-        "fc_b": state["reduce.bias"],
-        "w_ih": state["rnn.weight_ih_l0"],
-        "w_hh": state["rnn.weight_hh_l0"],
-        "b_ih": state["rnn.bias_ih_l0"],
-        "b_hh": state["rnn.bias_hh_l0"],
-        "q_w": state["q.weight"][0],
-        "q_b": state["q.bias"][0],
-    }
-    return {name: tensor.float().numpy() for name, tensor in tensors.items()}
+
+def to_arrays(head: QualityHead) -> dict[str, npt.NDArray[np.float32]]:
+    """Weights under the names of ``monitor.core.head.VsfaHead``."""
+    return head_arrays(head.state_dict())

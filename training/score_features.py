@@ -8,24 +8,22 @@ from pathlib import Path
 
 import numpy as np
 
-from monitor.core.head import VsfaHead
+from monitor.core.head import Head, make_head
 from monitor.core.hysteresis import pool_offline
 from monitor.types import F64
-from training.errors import DataError, UsageError
+from training.errors import DataError
 from training.feature_set import Features, load_features
-from training.models import load_head, to_arrays
+from training.models import HEAD_KINDS, load_head, to_arrays
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's arguments."""
-    parser.add_argument(
-        "--head", type=Path, required=True, metavar="FILE", help="VSFA.pt, or best.pt of a run with a GRU"
-    )
+    parser.add_argument("--head", type=Path, required=True, metavar="FILE", help="VSFA.pt, or best.pt of a run")
     parser.add_argument("features", type=Path, metavar="FEATURES.npy", help="(T, F) floats, a row per frame")
     parser.add_argument("--json", action="store_true", help="print q, pooled and score as one JSON object")
 
 
-def frame_quality(head: VsfaHead, features: Features) -> F64:
+def frame_quality(head: Head, features: Features) -> F64:
     """Frame quality of a clip from a zero state, one frame after the other: (T, F) -> (T,)."""
     state = np.zeros((1, head.state_size))
     q = np.empty(len(features))
@@ -38,15 +36,12 @@ def frame_quality(head: VsfaHead, features: Features) -> F64:
 def run(args: argparse.Namespace) -> int:
     """Prints the clip's score; with ``--json`` its frame quality before and after pooling as well."""
     trained = load_head(args.head)
-    try:
-        head = VsfaHead(to_arrays(trained))
-    except ValueError as error:
-        raise UsageError(f"{args.head.name}: {error}") from error
+    config = trained.config
+    head = make_head(HEAD_KINDS[config.cell], to_arrays(trained))
     features = load_features(args.features)
     if features.shape[1] != head.feature_size:
         raise DataError(args.features.name, [f"(T, {head.feature_size}) needed, got {features.shape}"])
     q = frame_quality(head, features)
-    config = trained.config
     pooled = pool_offline(q, config.tau, config.beta) if config.pooling == "hysteresis" else q
     score = float(pooled.mean())
     if config.bounded:

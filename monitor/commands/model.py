@@ -1,4 +1,4 @@
-"""``vqwatch model``: the models that are installed."""
+"""``vqwatch model``: the models that are installed, and bringing in others."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from engines.bundle import bundles_folder, list_bundles, read_manifest
+from monitor.commands import model_import
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,10 +16,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing = actions.add_parser("list", help="name, identity and input of each model")
     listing.add_argument("--json", action="store_true", help="one JSON array")
     listing.add_argument("--data-dir", type=Path, metavar="DIR", help="also look in DIR/models")
+    model_import.add_arguments(
+        actions.add_parser("import", help="a model's folder, or published VSFA weights and a ResNet's")
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Lists bundles."""
+    """Does one action."""
+    return model_import.run(args) if args.action == "import" else _list(args)
+
+
+def _list(args: argparse.Namespace) -> int:
     folders = [bundles_folder(), *([args.data_dir / "models"] if args.data_dir else [])]
     rows = []
     for path in list_bundles(folders):

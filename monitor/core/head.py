@@ -53,15 +53,17 @@ class Head(Protocol):
 
 
 class VsfaHead:
-    """VSFA's head: Linear, GRU, Linear.
+    """VSFA's head: Linear, GRU, Linear; or the same with an LSTM, or with nothing that remembers.
 
     Source: Li, Jiang, Jiang, "Quality Assessment of In-the-Wild Videos", ACM MM 2019, and its released code: no
     activation after the first Linear, h0 = 0, output unbounded.
 
     Args:
         arrays: ``fc_w (D, F), fc_b (D), w_ih (3H, D), w_hh (3H, H), b_ih, b_hh (3H)`` with gates in the order r, z, n,
-            ``q_w (H), q_b ()``.
-        bounded: Put a sigmoid behind the last Linear (as MDTVSFA does).
+            ``q_w (H), q_b ()``. An LSTM has 4H rows, its gates in the order i, f, g, o; without a cell the four
+            arrays are not there and ``q_w`` is (D).
+        bounded: Put a sigmoid behind the last Linear: behind every sample's quality, before pooling.
+        cell: ``gru``, ``lstm`` or ``none``.
 
     Raises:
         ValueError: An array is missing or its shape does not fit the others.
@@ -70,25 +72,30 @@ class VsfaHead:
     side_size = 0
     names_causes = False
 
-    def __init__(self, arrays: Arrays, *, bounded: bool = False) -> None:
+    def __init__(self, arrays: Arrays, *, bounded: bool = False, cell: str = "gru") -> None:
         self._fc_w, self._fc_b = _take(arrays, "fc_w", 2), _take(arrays, "fc_b", 1)
-        self._gru = _Gru(arrays)
         self._q_w, self._q_b = _take(arrays, "q_w", 1), _take(arrays, "q_b", 0)
         self._bounded = bounded
         reduced, self.feature_size = self._fc_w.shape
-        self.state_size = self._gru.hidden
-        _same("fc_w rows and w_ih columns", reduced, self._gru.inputs)
-        _same("q_w and GRU size", self._q_w.shape[0], self.state_size)
+        self._cell: _Gru | _Lstm | None = None
+        if cell != "none":
+            self._cell = _Gru(arrays) if cell == "gru" else _Lstm(arrays)
+            _same("fc_w rows and w_ih columns", reduced, self._cell.inputs)
+        self.state_size = self._cell.state_size if self._cell else 0
+        _same("q_w and what it reads", self._q_w.shape[0], self._cell.hidden if self._cell else reduced)
 
     def reduce(self, features: npt.NDArray[np.floating], side: npt.NDArray[np.floating] | None) -> F64:
         """(B, F) -> (B, 128)."""
         return features.astype(np.float64) @ self._fc_w.T + self._fc_b
 
     def step(self, reduced: F64, state: F64) -> HeadOutput:
-        """One GRU step and the quality it gives."""
-        hidden = self._gru.step(reduced, state)
-        q = hidden @ self._q_w + self._q_b
-        return HeadOutput(hidden, _sigmoid(q) if self._bounded else q, np.empty((len(q), 0)))
+        """One step of the cell and the quality it gives."""
+        read = reduced
+        if self._cell is not None:
+            state = self._cell.step(reduced, state)
+            read = state[:, : self._cell.hidden]
+        q = read @ self._q_w + self._q_b
+        return HeadOutput(state, _sigmoid(q) if self._bounded else q, np.empty((len(q), 0)))
 
 
 class BottleneckHead:
@@ -167,16 +174,24 @@ class BottleneckHead:
         return HeadOutput(new_state, _sigmoid(hidden @ self._q_w + self._q_b), _softmax(logits))
 
 
-class _Gru:
-    """One GRU layer with torch's parameter layout and equations."""
+class _Cell:
+    """What one recurrent layer is made of, in torch's parameter layout; ``hidden`` leads its state."""
 
-    def __init__(self, arrays: Arrays) -> None:
+    def __init__(self, arrays: Arrays, gates: int, name: str) -> None:
         self._w_ih, self._w_hh = _take(arrays, "w_ih", 2), _take(arrays, "w_hh", 2)
         self._b_ih, self._b_hh = _take(arrays, "b_ih", 1), _take(arrays, "b_hh", 1)
         self.hidden = self._w_hh.shape[1]
         self.inputs = self._w_ih.shape[1]
-        for name in ("w_ih", "w_hh", "b_ih", "b_hh"):
-            _same(f"{name} rows and 3 x GRU size", arrays[name].shape[0], 3 * self.hidden)
+        for array in ("w_ih", "w_hh", "b_ih", "b_hh"):
+            _same(f"{array} rows and {gates} x {name} size", arrays[array].shape[0], gates * self.hidden)
+
+
+class _Gru(_Cell):
+    """One GRU layer with torch's equations; its state is ``hidden``."""
+
+    def __init__(self, arrays: Arrays) -> None:
+        super().__init__(arrays, 3, "GRU")
+        self.state_size = self.hidden
 
     def step(self, x: F64, h: F64) -> F64:
         n = self.hidden
@@ -188,13 +203,32 @@ class _Gru:
         return candidate + keep * (h - candidate)
 
 
+class _Lstm(_Cell):
+    """One LSTM layer with torch's equations; its state is ``hidden | cell``."""
+
+    def __init__(self, arrays: Arrays) -> None:
+        super().__init__(arrays, 4, "LSTM")
+        self.state_size = 2 * self.hidden
+
+    def step(self, x: F64, state: F64) -> F64:
+        n = self.hidden
+        gates = x @ self._w_ih.T + self._b_ih + state[:, :n] @ self._w_hh.T + self._b_hh  # (B, 4H): i, f, g, o
+        admit, forget, emit = (_sigmoid(gates[:, k * n : (k + 1) * n]) for k in (0, 1, 3))
+        cell = forget * state[:, n:] + admit * np.tanh(gates[:, 2 * n : 3 * n])
+        return np.concatenate([emit * np.tanh(cell), cell], axis=1)
+
+
+#: Kind of a VSFA head in a manifest -> its cell.
+_VSFA_CELLS = {"vsfa": "gru", "vsfa-lstm": "lstm", "vsfa-frame": "none"}
+
+
 def make_head(kind: str, arrays: Arrays, *, bounded: bool = False) -> Head:
-    """The head of a bundle's manifest: ``vsfa`` or ``bottleneck``."""
-    if kind == "vsfa":
-        return VsfaHead(arrays, bounded=bounded)
+    """The head of a bundle's manifest: ``vsfa``, ``vsfa-lstm``, ``vsfa-frame`` or ``bottleneck``."""
+    if kind in _VSFA_CELLS:
+        return VsfaHead(arrays, bounded=bounded, cell=_VSFA_CELLS[kind])
     if kind == "bottleneck":
         return BottleneckHead(arrays)
-    raise ValueError(f"unknown kind of head {kind!r}; known are vsfa and bottleneck")
+    raise ValueError(f"unknown kind of head {kind!r}; known are {', '.join([*_VSFA_CELLS, 'bottleneck'])}")
 
 
 def _take(arrays: Arrays, name: str, dimensions: int) -> F64:

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from engines.bundle import (
     BUNDLED,
     Bundle,
+    CalibrationPart,
     HeadPart,
     InputPart,
     Manifest,
@@ -19,7 +22,7 @@ from engines.bundle import (
     write_bundle,
 )
 from engines.errors import BundleError
-from engines.preprocess import InputMode
+from engines.preprocess import InputMode, InputSpec
 
 
 @pytest.fixture
@@ -86,6 +89,39 @@ def test_calibration_is_monotone_and_flat_outside(bundle: Bundle) -> None:
     scores = [bundle.calibrate(q) for q in np.linspace(-0.5, 1.5, 41)]
     assert scores == sorted(scores)
     assert (scores[0], scores[-1]) == (0.0, 100.0)
+
+
+def test_a_logistic_stands_before_the_points_and_enters_the_hash(bundle: Bundle, tmp_path: Path) -> None:
+    squashed = CalibrationPart(logistics=((1.0, 0.0), (4.0, -2.0)), points=((0.0, 0.0), (1.0, 100.0)))
+    other = bundle.manifest.model_copy(update={"calibration": squashed})
+    again = write_bundle(tmp_path / "squashed", other, bundle.head_arrays, bundle.trunk_path)
+    assert again.manifest.numeric_hash != bundle.manifest.numeric_hash
+    for quality in (-1e4, -1.0, 0.3, 2.0, 1e4):
+        inner = 1 / (1 + math.exp(-max(-700.0, quality)))
+        assert again.calibrate(quality) == pytest.approx(100 / (1 + math.exp(2 - 4 * inner)))
+    with pytest.raises(ValidationError, match="greater than 0"):
+        CalibrationPart(logistics=((-1.0, 0.0),))
+
+
+@pytest.mark.parametrize(
+    ("text", "spec"),
+    [
+        ("full", InputSpec(InputMode.FULL, colour="rgb")),
+        ("resize:540", InputSpec(InputMode.RESIZE, size=540, colour="rgb")),
+        ("fragments:7x32", InputSpec(InputMode.FRAGMENTS, grid=7, patch=32, colour="rgb")),
+    ],
+)
+def test_inputs_are_written_as_commands_take_them(text: str, spec: InputSpec) -> None:
+    assert InputPart.parse(text).spec() == spec
+
+
+@pytest.mark.parametrize(
+    "text", ["", "full:1", "resize", "resize:a", "resize:16", "resize:-540", "fragments:7", "fragments:7x31", "crop:5"]
+)
+def test_inputs_that_cannot_be_are_refused_in_one_line(text: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        InputPart.parse(text)
+    assert "\n" not in str(caught.value)
 
 
 def test_the_bundled_model_is_whole_and_small() -> None:

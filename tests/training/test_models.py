@@ -12,7 +12,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the train extra (torch)")
 
-from monitor.core.head import VsfaHead  # noqa: E402
+from monitor.core.head import make_head  # noqa: E402
 from training import models  # noqa: E402
 from training.errors import DataError  # noqa: E402
 from training.models import ROWS, HeadConfig, QualityHead, hysteresis_pool  # noqa: E402
@@ -144,17 +144,13 @@ def test_unknown_parts_are_refused(change: dict[str, str]) -> None:
         QualityHead(replace(SMALL, **change))  # type: ignore[arg-type]
 
 
-def test_only_a_gru_goes_to_the_monitor() -> None:
-    with pytest.raises(ValueError, match="lstm"):
-        models.to_arrays(QualityHead(replace(SMALL, cell="lstm")))
-
-
+@pytest.mark.parametrize("cell", ["gru", "lstm", "none"])
 @pytest.mark.parametrize("length", [1, 40])
-def test_the_monitor_runs_the_same_head(length: int) -> None:
+def test_the_monitor_runs_the_same_head(length: int, cell: str) -> None:
     torch.manual_seed(2)
-    head = QualityHead(SMALL)
+    head = QualityHead(replace(SMALL, cell=cell))
     features = torch.randn(length, 6)
-    ours = VsfaHead(models.to_arrays(head))
+    ours = make_head(models.HEAD_KINDS[cell], models.to_arrays(head))
     state = np.zeros((1, ours.state_size))
     q = []
     for row in ours.reduce(features.numpy(), None):

@@ -1,23 +1,25 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.core.head import BottleneckHead, Head, VsfaHead
+from monitor.core.head import BottleneckHead, Head, VsfaHead, make_head
 from monitor.core.stream_head import StatePolicy, StreamHead, step_streams
 from monitor.types import CAUSES
 
 F, S, D, E, H, K = 12, 5, 6, 4, 8, 3
 
 
-def gru(rng: np.random.Generator, inputs: int) -> dict[str, np.ndarray]:
+def gru(rng: np.random.Generator, inputs: int, gates: int = 3) -> dict[str, np.ndarray]:
     return {
-        "w_ih": rng.standard_normal((3 * H, inputs)) * 0.4,
-        "w_hh": rng.standard_normal((3 * H, H)) * 0.4,
-        "b_ih": rng.standard_normal(3 * H) * 0.2,
-        "b_hh": rng.standard_normal(3 * H) * 0.2,
+        "w_ih": rng.standard_normal((gates * H, inputs)) * 0.4,
+        "w_hh": rng.standard_normal((gates * H, H)) * 0.4,
+        "b_ih": rng.standard_normal(gates * H) * 0.2,
+        "b_hh": rng.standard_normal(gates * H) * 0.2,
         "q_w": rng.standard_normal(H),
         "q_b": np.array(0.3),
     }
@@ -26,6 +28,18 @@ def gru(rng: np.random.Generator, inputs: int) -> dict[str, np.ndarray]:
 def vsfa(seed: int = 0) -> VsfaHead:
     rng = np.random.default_rng(seed)
     return VsfaHead({"fc_w": rng.standard_normal((D, F)), "fc_b": rng.standard_normal(D), **gru(rng, D)})
+
+
+def lstm(seed: int = 0) -> Head:
+    rng = np.random.default_rng(seed)
+    first = {"fc_w": rng.standard_normal((D, F)), "fc_b": rng.standard_normal(D)}
+    return make_head("vsfa-lstm", first | gru(rng, D, gates=4))
+
+
+def frame(seed: int = 0) -> Head:
+    rng = np.random.default_rng(seed)
+    first = {"fc_w": rng.standard_normal((D, F)), "fc_b": rng.standard_normal(D)}
+    return make_head("vsfa-frame", first | {"q_w": rng.standard_normal(D), "q_b": np.array(0.3)})
 
 
 def bottleneck(seed: int = 0) -> BottleneckHead:
@@ -62,7 +76,7 @@ def run(head: Head, x: np.ndarray, policy: StatePolicy, period: int = 20) -> tup
     return np.array([q[0] for q, _ in steps]), np.array([c[0] for _, c in steps])
 
 
-@pytest.mark.parametrize("make", [vsfa, bottleneck])
+@pytest.mark.parametrize("make", [vsfa, lstm, frame, bottleneck])
 def test_streams_batched_together_get_what_they_get_alone(make: type) -> None:
     head: Head = make()
     inputs = [reduced(head, 30, seed) for seed in range(4)]
@@ -72,7 +86,7 @@ def test_streams_batched_together_get_what_they_get_alone(make: type) -> None:
         np.testing.assert_allclose(q[:, i], run(head, x, StatePolicy.STAGGERED, 10)[0], atol=1e-12)
 
 
-@pytest.mark.parametrize("make", [vsfa, bottleneck])
+@pytest.mark.parametrize("make", [vsfa, lstm, frame, bottleneck])
 def test_a_staggered_state_is_between_half_a_period_and_a_period_old(make: type) -> None:
     """Each sample's output equals that of one continuous state started where the speaking lane restarted."""
     head: Head = make()
@@ -88,9 +102,9 @@ def test_a_staggered_state_is_between_half_a_period_and_a_period_old(make: type)
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(0, 60), st.sampled_from(list(StatePolicy)), st.booleans())
-def test_a_snapshot_goes_on_as_if_nothing_had_happened(at: int, policy: StatePolicy, side: bool) -> None:
-    head: Head = bottleneck() if side else vsfa()
+@given(st.integers(0, 60), st.sampled_from(list(StatePolicy)), st.sampled_from([vsfa, lstm, frame, bottleneck]))
+def test_a_snapshot_goes_on_as_if_nothing_had_happened(at: int, policy: StatePolicy, make: Callable[[], Head]) -> None:
+    head = make()
     x = reduced(head, 61)
     expected, expected_causes = run(head, x, policy)
     first = StreamHead(head.state_size, policy, 20)
@@ -125,3 +139,12 @@ def test_missing_and_misfitting_arrays_are_named() -> None:
         VsfaHead({k: v for k, v in arrays.items() if k != "q_w"})
     with pytest.raises(ValueError, match="fc_w"):
         VsfaHead(arrays | {"fc_w": rng.standard_normal((D + 1, F))})
+    with pytest.raises(ValueError, match="4 x LSTM size"):
+        make_head("vsfa-lstm", arrays)
+    with pytest.raises(ValueError, match="q_w and what it reads"):
+        make_head("vsfa-frame", arrays)
+
+
+def test_an_unknown_kind_lists_the_known() -> None:
+    with pytest.raises(ValueError, match="vsfa, vsfa-lstm, vsfa-frame, bottleneck"):
+        make_head("other", {})
