@@ -38,6 +38,12 @@ class TrunkModel(nn.Module):
         super().__init__()
         self.trunk = Trunk(depth, width=width, colour="yuv")
         self.outputs = nn.Linear(self.trunk.feature_size, OUTPUTS)
+        if depth > 18:
+            # Every block begins as the identity, so that a deep trunk learns from the first steps. Source: Goyal et
+            # al., "Accurate, Large Minibatch SGD", 2017, section 5.1.
+            for name, module in self.trunk.named_modules():
+                if name.endswith("bn3"):
+                    nn.init.zeros_(module.weight)  # type: ignore[arg-type]
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(B, 3, 128, 128) uint8 -> (B, 8)."""
