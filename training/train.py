@@ -37,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tau", type=int, metavar="FRAMES", help="window of the hysteresis (default: 12)")
     parser.add_argument("--seeds", type=parse_seeds, default=[0], metavar="0-4", help="one split and run each")
     parser.add_argument("--by", choices=GROUPINGS, default="content", help="what a split keeps together")
+    parser.add_argument(
+        "--tensorboard", action="store_true", help="also write TensorBoard events into each run's folder"
+    )
     parser.add_argument("--json", action="store_true", help="print all figures as one JSON object")
 
 
@@ -62,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
             except ValueError as error:
                 raise UsageError(str(error)) from error
             folder = args.out / f"{row}-seed{seed}"
-            result = train_run(data, split, args.by, head, recipe, seed, folder, row)
+            result = train_run(data, split, args.by, head, recipe, seed, folder, row, args.tensorboard)
             print(f"{folder}: test SROCC {result.test.srocc:.3f}", file=sys.stderr)
             results[row].append(result)
     print(json.dumps(_summary(results, args.seeds)) if args.json else _table(results))

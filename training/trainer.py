@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -181,6 +182,7 @@ def train_run(
     seed: int,
     folder: Path,
     row: str = "",
+    tensorboard: bool = False,
 ) -> RunResult:
     """Train one head and write its folder.
 
@@ -193,9 +195,11 @@ def train_run(
         seed: Of the initial weights and the order of clips.
         folder: Created; must not hold a finished run.
         row: Name of the configuration, for the record.
+        tensorboard: Also write ``history.csv``'s figures as TensorBoard events.
 
     Raises:
-        UsageError: The folder holds a finished run, or recipe, head and data do not go together.
+        UsageError: The folder holds a finished run, recipe, head and data do not go together, or TensorBoard is
+            wanted and not installed.
         DataError: The split and the data do not go together.
         TrainingError: The loss is no longer a number.
     """
@@ -209,6 +213,7 @@ def train_run(
         raise DataError("split", [str(error)]) from error
     if not sides["train"] or not sides["validation"]:
         raise UsageError("training needs clips to train on and clips to validate with")
+    watch = _event_writer(folder) if tensorboard else None
     ranges = domain_ranges(data)
     head_config = replace(head_config, features=data.width)
     names = list(ranges)
@@ -242,7 +247,9 @@ def train_run(
             projection = Projection.fit([data.features[i] for i in sides["train"]], recipe.components)
             features = [projection.project(array) for array in data.features]
             head = projection.fold(head)
-        best_epoch = _fit(head, criterion, recipe, features, data.labels, domains, sides, seed, folder)
+        best_epoch = _fit(head, criterion, recipe, features, data.labels, domains, sides, seed, folder, watch)
+    if watch is not None:
+        watch.close()
     if projection is not None:
         head = projection.unfold(head)
     save_head(head, folder / "best.pt")
@@ -266,6 +273,7 @@ def _fit(
     sides: dict[str, list[int]],
     seed: int,
     folder: Path,
+    watch: Any,
 ) -> int:
     """Train in place, leave the best epoch's weights in ``head`` and ``criterion``, and say which it was."""
     targets = torch.from_numpy(labels).float()
@@ -297,9 +305,20 @@ def _fit(
                 best_state = {name: tensor.clone() for name, tensor in both.state_dict().items()}
             seconds = time.monotonic() - started
             history.writerow((epoch, f"{_rate(recipe, epoch):.3g}", np.mean(losses), value, f"{seconds:.3f}"))
+            if watch is not None:
+                watch.add_scalar("loss", float(np.mean(losses)), epoch)
+                watch.add_scalar("validation SROCC", value, epoch)
     if best_state is not None:
         both.load_state_dict(best_state)
     return best_epoch
+
+
+def _event_writer(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise UsageError("TensorBoard is not installed: pip install tensorboard") from error
+    return SummaryWriter(str(folder))
 
 
 def load_run(folder: Path) -> tuple[QualityHead, Criterion, Split, dict[str, object]]:
