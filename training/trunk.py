@@ -202,6 +202,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="0: all cores")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--pack", type=Path, metavar="FILE.npz", help="also write the trunk alone, in half precision")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -228,8 +229,21 @@ def run(args: argparse.Namespace) -> int:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     torch.save({"depth": depth, "width": width, "state": model.state_dict()}, args.out)
     args.out.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n")
+    if args.pack is not None:
+        pack_weights(model.trunk, args.pack)
     print(json.dumps(report, indent=1))
     return 0
+
+
+def pack_weights(trunk: Trunk, file: Path) -> None:
+    """Writes a trunk as half-precision arrays, as ``training.trunk_sources`` reads them."""
+    arrays = {
+        name: value.numpy().astype(np.float16)
+        for name, value in trunk.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+    file.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(file, **arrays)
 
 
 def load(path: Path) -> TrunkModel:

@@ -109,17 +109,6 @@ def trained_state(file: Path, depth: int, width: float) -> dict[str, torch.Tenso
     return state
 
 
-def pack_weights(trunk: Trunk, file: Path) -> None:
-    """Writes a trunk as half-precision arrays, as this package carries it."""
-    arrays = {
-        name: value.numpy().astype(np.float16)
-        for name, value in trunk.state_dict().items()
-        if not name.endswith("num_batches_tracked")
-    }
-    file.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(file, **arrays)
-
-
 @torch.no_grad()
 def settle_statistics(trunk: Trunk, spec: InputSpec, seed: int) -> None:
     """Gives an untrained trunk the batch statistics of seeded noise with the spectrum of pictures (1/f).
