@@ -61,8 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--types", nargs="+", choices=list(DISTORTIONS), default=list(standin.LIVE_APV_TYPES), metavar="TYPE"
     )
-    made.add_argument("--levels", nargs="+", type=int, choices=LEVELS, default=[1, 3, 5], metavar="1-5")
-    made.add_argument("--seconds", type=float, default=4.0)
+    made.add_argument("--levels", nargs="+", type=int, choices=LEVELS, default=[2, 4], metavar="1-5")
+    made.add_argument("--seconds", type=float, default=3.0)
     made.add_argument("--height", type=int, default=360)
     made.add_argument("--seed", type=int, default=0)
     parser.add_argument(
