@@ -27,7 +27,7 @@ from engines.bundle import (
 )
 from engines.export import trunk_from_onnx
 from training.errors import DataError, UsageError
-from training.feature_extraction import parse_rate
+from training.feature_extraction import NATIVE, parse_rate
 from training.losses import ScaledL1Loss
 from training.models import HEAD_KINDS, HeadConfig, to_arrays
 from training.trainer import Criterion, load_run
@@ -48,17 +48,19 @@ class ExportedTrunk:
         onnx: The graph.
         part: What the manifest says of it.
         input: What it takes.
+        identity: Of ``TrunkGraph``; empty for a bare graph.
     """
 
     onnx: Path
     part: TrunkPart
     input: InputPart
+    identity: str = ""
 
     @classmethod
     def of_graph(cls, graph: TrunkGraph) -> ExportedTrunk:
         """Of a folder of a trunk or a bundle."""
         part = _trunk_part(graph.sha256, graph.depth, graph.width, graph.feature_size)
-        return cls(graph.onnx, part, InputPart.model_validate(asdict(graph.input)))
+        return cls(graph.onnx, part, InputPart.model_validate(asdict(graph.input)), graph.identity)
 
     @classmethod
     def of_file(cls, onnx: Path, *, depth: int, width: float, input: InputPart) -> ExportedTrunk:
@@ -119,7 +121,7 @@ def export_run(
     trunk: ExportedTrunk,
     out: Path,
     *,
-    fps: float = 25.0,
+    fps: float | None = None,
     scale: tuple[float, float] | None = None,
     domain: str | None = None,
     name: str | None = None,
@@ -132,7 +134,7 @@ def export_run(
         run: Folder of a finished run.
         trunk: What its features were made with.
         out: Folder to make.
-        fps: Samples a second of its features.
+        fps: Samples a second of its features; None: what the run says of them, or 25 where it says nothing.
         scale: Labels that are shown as 0 and 100; None: 0 and 100, where the run's labels reach beyond 10.
         domain: Label source whose scale is shown; None: the run's only one.
         name: Of the bundle; None: the folder's.
@@ -151,6 +153,12 @@ def export_run(
         )
     if (out / MANIFEST).exists():
         raise UsageError(f"{out} holds a model")
+    made_of: dict[str, str] = config.get("features") or {}  # type: ignore[assignment]
+    if made_of.get("identity") and trunk.identity and made_of["identity"] != trunk.identity:
+        raise DataError(
+            run.name, [f"was trained on features of {made_of['trunk']} ({made_of['identity']}), another trunk"]
+        )
+    fps = _fps(made_of.get("fps"), fps)
     domain = _domain(ranges, domain)
     scale = _scale(ranges[domain], scale)
     told = f"Head {config['row'] or head.config.cell} of seed {config['seed']}; {_mapping(scale)}."
@@ -172,6 +180,15 @@ def export_run(
         first = error.errors()[0]
         raise UsageError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
     return write_bundle(out, manifest, dict(to_arrays(head)), trunk.onnx)
+
+
+def _fps(of_run: str | None, wanted: float | None) -> float:
+    if wanted is None and of_run == NATIVE:
+        raise UsageError("the run's features are at the clips' native rates, a bundle samples at one: --fps says which")
+    known = float(Fraction(of_run)) if of_run not in (None, NATIVE) else None
+    if wanted is not None and known is not None and wanted != known:
+        raise UsageError(f"the run's features are at {known:g} samples a second, not {wanted:g}")
+    return wanted or known or 25.0
 
 
 def _domain(ranges: dict[str, list[float]], wanted: str | None) -> str:
@@ -223,12 +240,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
     parser.add_argument(
         "--trunk",
-        required=True,
         metavar="TRUNK",
-        help="what its features were made with: folder of a trunk or bundle, a bundle's name, or FILE.onnx",
+        help="what its features were made with: folder of a trunk or bundle, a bundle's name, or FILE.onnx "
+        "(default: as the run says)",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the bundle")
-    parser.add_argument("--fps", default="25", metavar="RATE", help="samples a second of its features (default: 25)")
+    parser.add_argument("--fps", metavar="RATE", help="samples a second of its features (default: as the run says)")
     parser.add_argument(
         "--scale", type=parse_scale, metavar="MIN,MAX", help="labels that are shown as 0 and 100 (default: 0,100)"
     )
@@ -245,14 +262,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Writes the bundle and prints its identity."""
-    rate = parse_rate(args.fps)
-    if rate == "native":
+    rate = None if args.fps is None else parse_rate(args.fps)
+    if rate == NATIVE:
         raise UsageError("a bundle samples at one rate: --fps takes a number")
     bundle = export_run(
         args.run,
         _trunk(args),
         args.out,
-        fps=float(Fraction(rate)),
+        fps=None if rate is None else float(Fraction(rate)),
         scale=args.scale,
         domain=args.domain,
         name=args.name,
@@ -265,6 +282,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _trunk(args: argparse.Namespace) -> ExportedTrunk:
+    if args.trunk is None:
+        made_of: dict[str, str] = load_run(args.run)[3].get("features") or {}  # type: ignore[assignment]
+        if "folder" not in made_of:
+            raise UsageError(f"{args.run} does not say where its trunk is: --trunk does")
+        return ExportedTrunk.of_graph(TrunkGraph.find(made_of["folder"]))
     if not args.trunk.endswith(".onnx"):
         return ExportedTrunk.of_graph(TrunkGraph.find(args.trunk))
     if args.depth is None or args.input is None:

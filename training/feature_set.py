@@ -6,11 +6,12 @@ On disk a feature set is a CSV index of ``.npy`` files, one per clip, (T, F) eac
 from __future__ import annotations
 
 import csv
+import json
 import math
 import os
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,7 @@ class FeatureSet:
         stems: Recording that the content was cut from.
         distortions: Word of ``monitor.types.CAUSES``, or empty.
         domains: Name of the label source; clips of one domain share a scale of labels.
+        made_of: What the features were made with (trunk, its identity and folder, fps, ...); empty where unknown.
     """
 
     names: tuple[str, ...]
@@ -47,6 +49,7 @@ class FeatureSet:
     stems: tuple[str, ...]
     distortions: tuple[str, ...]
     domains: tuple[str, ...]
+    made_of: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check that all parts fit.
@@ -147,7 +150,18 @@ def read_feature_set(index: Path) -> FeatureSet:
         stems=tuple(cells["stem"] or cells["content"] for _, _, _, cells in kept),
         distortions=tuple(cells["distortion"] for _, _, _, cells in kept),
         domains=tuple(cells["domain"] for _, _, _, cells in kept),
+        made_of=_made_of(index.with_suffix(".json")),
     )
+
+
+def _made_of(record: Path) -> dict[str, str]:
+    """What stands beside an index; an index made elsewhere has nothing there."""
+    if not record.is_file():
+        return {}
+    try:
+        return {str(key): str(value) for key, value in json.loads(record.read_text(encoding="utf-8")).items()}
+    except (OSError, ValueError, AttributeError) as error:
+        raise DataError(record.name, [f"is no record of features: {error}"]) from error
 
 
 def write_index(index: Path, clips: Sequence[Clip], files: Sequence[Path], domain: str = "") -> None:

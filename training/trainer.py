@@ -226,6 +226,7 @@ def train_run(
         "by": by,
         "ranges": ranges,
         "clips": len(data.names),
+        "features": dict(data.made_of),
         "versions": {
             "torch": torch.__version__,
             "numpy": np.__version__,
