@@ -181,7 +181,7 @@ def plot_claims(path: Path, title: str, claims: Sequence[tuple[str, float, Seque
     base = np.arange(len(claims), dtype=np.float64)
     axes.plot(
         [published for _, published, _ in claims],
-        base - 0.35 + step,
+        base - step * len(kinds) / 2,
         "D",
         color=PUBLISHED,
         markerfacecolor="white",
@@ -193,7 +193,7 @@ def plot_claims(path: Path, title: str, claims: Sequence[tuple[str, float, Seque
         colour, marker = STYLES[kind]
         means = np.array([bar.mean for bar in bars])
         ends = np.array([[bar.mean - bar.low for bar in bars], [bar.high - bar.mean for bar in bars]])
-        y = base - 0.35 + step * (number + 2)
+        y = base + step * (number + 1 - len(kinds) / 2)
         axes.errorbar(
             means,
             y,
