@@ -15,24 +15,22 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from training import distortion_levels as levels
+from training.distortion_levels import LEVELS
 from training.pictures import Picture, transcode
+
+__all__ = ["DISTORTIONS", "LEVELS", "Recipe", "distort", "mild_encode", "noise_at", "weave"]
 
 Rng = np.random.Generator
 Distortion = Callable[[Iterable[Picture], float, Rng, float], Iterator[Picture]]
 
-LEVELS = (1, 2, 3, 4, 5)
-
-
-def interpolate(level: float, values: tuple[float, ...], *, log: bool = False) -> float:
-    """A parameter at a level, from its values at levels 1 to 5."""
-    if not 1 <= level <= 5:
-        raise ValueError(f"levels are 1 to 5, got {level}")
-    points = np.log(values) if log else np.asarray(values, np.float64)
-    value = float(np.interp(level, LEVELS, points))
-    return float(np.exp(value)) if log else value
-
 
 # --- spatial ---------------------------------------------------------------------------------------------------
+
+
+def draw_codec(rng: Rng) -> str:
+    """The coder that `compression` uses with a generator, which is its first draw."""
+    return str(rng.choice(["x264", "cbr", "x265", "mpeg2"], p=[1 / 3, 1 / 3, 1 / 6, 1 / 6]))
 
 
 def compression(pictures: Iterable[Picture], level: float, rng: Rng, fps: float) -> Iterator[Picture]:
@@ -40,13 +38,13 @@ def compression(pictures: Iterable[Picture], level: float, rng: Rng, fps: float)
 
     Live feeds go bad by starved CBR: quality pulses with the GOP, which must not read as flicker.
     """
-    kind = rng.choice(["x264", "cbr", "x265", "mpeg2"], p=[1 / 3, 1 / 3, 1 / 6, 1 / 6])
+    kind = draw_codec(rng)
     if kind == "cbr":
         stream = iter(pictures)
         first = next(stream, None)
         if first is None:
             return
-        bits = interpolate(level, (0.14, 0.08, 0.045, 0.025, 0.014), log=True)
+        bits = levels.CBR_BITS.at(level)
         rate = int(bits * first.y.size * fps)
         options = {
             "preset": "veryfast",
@@ -56,10 +54,10 @@ def compression(pictures: Iterable[Picture], level: float, rng: Rng, fps: float)
         gop = int(rng.choice([25, 50, 100]))
         yield from transcode(_chain(first, stream), "libx264", options, fps=fps, bit_rate=rate, gop=gop)
     elif kind == "mpeg2":
-        quantiser = round(interpolate(level, (5, 9, 14, 21, 31)))
+        quantiser = round(levels.QUANTISER.at(level))
         yield from transcode(pictures, "mpeg2video", {}, fps=fps, quantiser=quantiser, gop=12)
     else:
-        crf = interpolate(level, (22, 27, 32, 37, 42)) + rng.uniform(-1.5, 1.5)
+        crf = levels.CRF.at(level) + rng.uniform(-1.5, 1.5)
         if kind == "x264":
             options = {"preset": str(rng.choice(["superfast", "veryfast"])), "crf": f"{crf:.1f}"}
             yield from transcode(pictures, "libx264", options, fps=fps)
@@ -70,7 +68,7 @@ def compression(pictures: Iterable[Picture], level: float, rng: Rng, fps: float)
 
 def aliasing(pictures: Iterable[Picture], level: float, rng: Rng, fps: float) -> Iterator[Picture]:
     """Decimation without a filter, then enlarged back, by repetition or bilinearly."""
-    factor = interpolate(level, (1.35, 1.7, 2.2, 3, 4.2), log=True)
+    factor = levels.DECIMATION.at(level)
     smooth = bool(rng.integers(2))
     for picture in pictures:
         yield Picture(*(_alias(plane, factor, smooth=smooth) for plane in picture))
@@ -100,7 +98,7 @@ def _alias(plane: npt.NDArray[np.uint8], factor: float, *, smooth: bool) -> npt.
 def blur(pictures: Iterable[Picture], level: float, rng: Rng, fps: float) -> Iterator[Picture]:
     """Gaussian blur; sigma grows with the square root of the height, as viewing distance does."""
     for picture in pictures:
-        sigma = interpolate(level, (0.6, 0.95, 1.5, 2.3, 3.6), log=True) * np.sqrt(picture.y.shape[0] / 450)
+        sigma = levels.BLUR_SIGMA.at(level) * np.sqrt(picture.y.shape[0] / 450)
         yield Picture(_gaussian(picture.y, sigma), _gaussian(picture.u, sigma / 2), _gaussian(picture.v, sigma / 2))
 
 
@@ -112,7 +110,7 @@ def _gaussian(plane: npt.NDArray[np.uint8], sigma: float) -> npt.NDArray[np.uint
 
 def noise(pictures: Iterable[Picture], level: float, rng: Rng, fps: float) -> Iterator[Picture]:
     """White noise on luma, half of it on chroma, new in every picture."""
-    yield from noise_at(pictures, interpolate(level, (2.2, 4, 7, 11, 17), log=True), rng)
+    yield from noise_at(pictures, levels.NOISE_SIGMA.at(level), rng)
 
 
 def noise_at(pictures: Iterable[Picture], sigma: float, rng: Rng) -> Iterator[Picture]:
@@ -129,17 +127,17 @@ def _noisy(plane: npt.NDArray[np.uint8], sigma: float, rng: Rng) -> npt.NDArray[
 
 def banding(pictures: Iterable[Picture], level: float, rng: Rng, fps: float) -> Iterator[Picture]:
     """Coarse quantisation of smooth luma: contours where gradients were."""
-    step = interpolate(level, (3, 5, 8, 13, 20))
+    step = levels.BAND_STEP.at(level)
     for picture in pictures:
         smooth = ndimage.uniform_filter(picture.y.astype(np.float32), 5)
-        levels = np.floor(smooth / step) * step + step / 2
+        contours = np.floor(smooth / step) * step + step / 2
         flat = np.abs(picture.y - smooth) < step
-        yield picture._replace(y=np.where(flat, levels, picture.y).clip(0, 255).astype(np.uint8))
+        yield picture._replace(y=np.where(flat, contours, picture.y).clip(0, 255).astype(np.uint8))
 
 
 def macroblocks(pictures: Iterable[Picture], level: float, rng: Rng, fps: float) -> Iterator[Picture]:
     """Lost slices as a decoder conceals them: runs of 16x16 blocks replaced by shifted or flat ones."""
-    share = interpolate(level, (0.004, 0.01, 0.025, 0.06, 0.14), log=True)
+    share = levels.LOST_SHARE.at(level)
     for picture in pictures:
         height, width = picture.y.shape
         rows, columns = height // 16, width // 16
@@ -159,9 +157,9 @@ def macroblocks(pictures: Iterable[Picture], level: float, rng: Rng, fps: float)
 
 
 def interlacing(pictures: Iterable[Picture], level: float, rng: Rng, fps: float) -> Iterator[Picture]:
-    """Fields of two moments woven into one picture: (distance in pictures, share of pictures) by level."""
-    index = int(np.clip(np.floor(level + rng.random()), 1, 5)) - 1
-    ahead, share = ((1, 0.15), (1, 0.4), (1, 0.8), (2, 0.85), (3, 1.0))[index]
+    """Fields of two moments, a few pictures apart, woven into one picture, in a share of the pictures."""
+    step = levels.draw_step(level, rng)
+    (ahead,), share = levels.FIELD_DISTANCE.at(step), levels.WOVEN_SHARE.at(step)
     parity = int(rng.integers(2))
     window: deque[Picture] = deque()
     for picture in pictures:
@@ -186,8 +184,7 @@ def weave(first: Picture, second: Picture, parity: int) -> Picture:
 
 def judder(pictures: Iterable[Picture], level: float, rng: Rng, fps: float) -> Iterator[Picture]:
     """A regular uneven cadence: each picture of the pattern is held for so many ticks, time runs on."""
-    index = int(np.clip(np.floor(level + rng.random()), 1, 5)) - 1
-    pattern = ((1, 1, 1, 2), (1, 2), (2, 3), (2, 4), (3, 5))[index]
+    pattern = levels.CADENCE.at(levels.draw_step(level, rng))
     holds = _cycle(pattern, start=int(rng.integers(len(pattern))))
     left, shown = 0, None
     for picture in pictures:
@@ -198,12 +195,9 @@ def judder(pictures: Iterable[Picture], level: float, rng: Rng, fps: float) -> I
 
 
 def frame_drop(pictures: Iterable[Picture], level: float, rng: Rng, fps: float) -> Iterator[Picture]:
-    """Bursts of lost pictures: a hold and then a jump, or (one in three) a jump in which nothing is held.
-
-    Burst length in pictures and bursts in four seconds by level: (2, 2) (4, 2) (6, 3) (10, 3) (16, 3).
-    """
-    index = int(np.clip(np.floor(level + rng.random()), 1, 5)) - 1
-    length, count = ((2, 2), (4, 2), (6, 3), (10, 3), (16, 3))[index]
+    """Bursts of lost pictures: a hold and then a jump, or (one in three) a jump in which nothing is held."""
+    step = levels.draw_step(level, rng)
+    (length,), (count,) = levels.BURST_LENGTH.at(step), levels.BURST_COUNT.at(step)
     period = 4 * fps / count
     next_burst = float(rng.uniform(0.15, 0.6)) * period
     held: Picture | None = None
@@ -232,10 +226,15 @@ def frame_drop(pictures: Iterable[Picture], level: float, rng: Rng, fps: float) 
             yield held
 
 
+def draw_gain_flicker(rng: Rng) -> bool:
+    """Whether `flicker` changes the luma gain with a generator (else the coding), which is its first draw."""
+    return bool(rng.random() < 0.5)
+
+
 def flicker(pictures: Iterable[Picture], level: float, rng: Rng, fps: float) -> Iterator[Picture]:
     """Periodic change of quality (runs of good and badly coded pictures) or of luma gain (2-12 Hz)."""
-    if rng.random() < 0.5:
-        amplitude = interpolate(level, (1.2, 2.5, 4.5, 8, 13), log=True) / 100
+    if draw_gain_flicker(rng):
+        amplitude = levels.GAIN_PERCENT.at(level) / 100
         frequency = rng.uniform(2, 12)
         square, phase = bool(rng.integers(2)), rng.uniform(0, 2 * np.pi)
         for t, picture in enumerate(pictures):
@@ -244,7 +243,7 @@ def flicker(pictures: Iterable[Picture], level: float, rng: Rng, fps: float) -> 
             y = np.clip((picture.y.astype(np.float32) - 16) * gain + 16.5, 0, 255).astype(np.uint8)
             yield picture._replace(y=y)
         return
-    crf = interpolate(level, (27, 31, 35, 40, 46))
+    crf = levels.FLICKER_CRF.at(level)
     good_left, bad_left = int(rng.integers(2, 9)), 0
     window: list[Picture] = []
     for picture in pictures:
@@ -264,7 +263,7 @@ def flicker(pictures: Iterable[Picture], level: float, rng: Rng, fps: float) -> 
 
 def freeze(pictures: Iterable[Picture], level: float, rng: Rng, fps: float) -> Iterator[Picture]:
     """One long freeze in the middle: 0.5 s to 4 s."""
-    length = round(interpolate(level, (0.5, 1, 1.8, 2.8, 4), log=True) * fps)
+    length = round(levels.FREEZE_SECONDS.at(level) * fps)
     start = int(rng.integers(round(0.2 * fps), round(1.2 * fps)))
     held = None
     for t, picture in enumerate(pictures):
@@ -275,7 +274,7 @@ def freeze(pictures: Iterable[Picture], level: float, rng: Rng, fps: float) -> I
 
 def black(pictures: Iterable[Picture], level: float, rng: Rng, fps: float) -> Iterator[Picture]:
     """A gap of black: 0.2 s to 4 s."""
-    length = round(interpolate(level, (0.2, 0.5, 1, 2, 4), log=True) * fps)
+    length = round(levels.BLACK_SECONDS.at(level) * fps)
     start = int(rng.integers(round(0.2 * fps), round(1.2 * fps)))
     for t, picture in enumerate(pictures):
         if start <= t < start + length:
