@@ -15,6 +15,12 @@ U8 = npt.NDArray[np.uint8]
 _DECODERS = {"libx264": "h264", "libx265": "hevc", "mpeg2video": "mpeg2video"}
 
 
+#: ISO/IEC 13818-2, table 6-4.
+_MPEG2_RATES = tuple(
+    Fraction(n, d) for n, d in ((24000, 1001), (24, 1), (25, 1), (30000, 1001), (30, 1), (50, 1), (60, 1))
+)
+
+
 class Picture(NamedTuple):
     """One 4:2:0 picture: y (H, W), u and v (H/2, W/2), all uint8, limited range; H and W are even."""
 
@@ -98,6 +104,9 @@ def _encoder(
     assert isinstance(encoder, av.VideoCodecContext)
     encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
     encoder.framerate = Fraction(fps).limit_denominator(1001)
+    if codec == "mpeg2video":
+        # It codes no other rates; the quantiser rules, so the rate changes nothing.
+        encoder.framerate = min(_MPEG2_RATES, key=lambda rate: abs(rate - fps))
     encoder.time_base = 1 / encoder.framerate
     encoder.gop_size = gop
     encoder.thread_count = 1
