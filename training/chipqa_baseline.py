@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import asdict
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from training.metrics import Agreement, agreement
 from training.niqe import fit_pristine
 from training.seeds import parse_seeds
 from training.splits import DEFAULT_SHARES, GROUPINGS, split_groups
+from training.workers import parse_jobs, workers
 
 F64 = npt.NDArray[np.float64]
 
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=parse_seeds, default=[0], metavar="0-4", help="one split each")
     parser.add_argument("--by", choices=GROUPINGS, default="content", help="what a split keeps together")
     parser.add_argument("--device", default="cpu", metavar="cpu|cuda", help="where maps are made")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="processes")
+    parser.add_argument("--jobs", type=parse_jobs, default=os.cpu_count() or 1, metavar="N", help="processes")
     parser.add_argument("--json", action="store_true", help="print all figures as one JSON object")
 
 
@@ -71,16 +71,10 @@ def cached_statistics(clips: Sequence[Clip], cache: Path, device: str, jobs: int
                 _keep_statistics(*work)
                 bar.advance(task)
         else:
-            context = multiprocessing.get_context("spawn")
-            with ProcessPoolExecutor(min(jobs, len(todo)), context, _one_thread) as pool:
-                running = [pool.submit(_keep_statistics, *work) for work in todo]
-                try:
-                    for done in as_completed(running):
-                        done.result()
-                        bar.advance(task)
-                except BaseException:
-                    pool.shutdown(cancel_futures=True)
-                    raise
+            with workers(min(jobs, len(todo)), _one_thread) as pool:
+                for done in as_completed([pool.submit(_keep_statistics, *work) for work in todo]):
+                    done.result()
+                    bar.advance(task)
     return [ClipStatistics.load(file) for file in files]
 
 

@@ -33,3 +33,7 @@ class DataError(TrainingError):
         super().__init__(f"{subject}: {count}: " + "; ".join(problems))
         self.subject = subject
         self.problems = tuple(problems)
+
+    def __reduce__(self) -> tuple[type[DataError], tuple[str, tuple[str, ...]]]:
+        # Worker processes hand errors over as pickles, which would call this with the message alone.
+        return type(self), (self.subject, self.problems)

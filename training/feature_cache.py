@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
+import os
 from collections.abc import Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from training.clips import Clip, read_frames
 from training.errors import DataError
 from training.feature_extraction import extract_features
 from training.trunk_graph import TrunkGraph
+from training.workers import workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +72,15 @@ def digest_of(path: Path, cache: Path) -> str:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     record.parent.mkdir(parents=True, exist_ok=True)
-    part = record.with_name(f"{name}.part")
+    part = _part_of(record)
     part.write_text(f"{stamp} {digest}", encoding="utf-8")
     part.replace(record)
     return digest
+
+
+def _part_of(file: Path) -> Path:
+    # Two processes may be at the same work: clips of equal contents are kept as one.
+    return file.with_suffix(f".{os.getpid()}.part")
 
 
 def extract_clip(clip: Clip, work: Extraction, engine: FeatureEngine) -> dict[str, Path]:
@@ -93,7 +99,7 @@ def extract_clip(clip: Clip, work: Extraction, engine: FeatureEngine) -> dict[st
         found = extract_features(read_frames(clip), missing, engine, work.trunk.input, clip.path.name)
         for rate, features in found.items():
             files[rate].parent.mkdir(parents=True, exist_ok=True)
-            part = files[rate].with_suffix(".part")
+            part = _part_of(files[rate])
             with part.open("wb") as file:
                 np.save(file, features)
             part.replace(files[rate])
@@ -145,21 +151,17 @@ def extract_all(clips: Sequence[Clip], work: Extraction, jobs: int = 1) -> list[
                     problems += _told(clip, error)
                 bar.advance(task)
         else:
-            context = multiprocessing.get_context("spawn")
-            with ProcessPoolExecutor(jobs, context, _start_worker, (work, 1)) as pool:
-                running: dict[Future[dict[str, Path]], int] = {}
-                try:
-                    running = {pool.submit(_run_worker, clip): index for index, clip in enumerate(clips)}
-                    for done in as_completed(running):
-                        index = running[done]
-                        try:
-                            found[index] = done.result()
-                        except (DataError, EngineError) as error:
-                            problems += _told(clips[index], error)
-                        bar.advance(task)
-                except BaseException:
-                    pool.shutdown(cancel_futures=True)
-                    raise
+            with workers(jobs, _start_worker, (work, 1)) as pool:
+                running: dict[Future[dict[str, Path]], int] = {
+                    pool.submit(_run_worker, clip): index for index, clip in enumerate(clips)
+                }
+                for done in as_completed(running):
+                    index = running[done]
+                    try:
+                        found[index] = done.result()
+                    except (DataError, EngineError) as error:
+                        problems += _told(clips[index], error)
+                    bar.advance(task)
     if problems:
         raise DataError("features", sorted(problems))
     return [found[index] for index in range(len(clips))]

@@ -6,17 +6,20 @@ import argparse
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from engines.base import Precision
 from training.clips import Clip
 from training.datasets import DATASETS
+from training.errors import DataError
 from training.feature_cache import Extraction, extract_all
 from training.feature_extraction import RATES, parse_rate
 from training.feature_set import write_index
 from training.trunk_graph import TrunkGraph
 from training.trunk_sources import choose_trunk, parse_input
+from training.workers import parse_jobs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--domain", default="", help="name of the label source, for training on several")
     parser.add_argument("--engine", choices=("openvino", "torch"), default="openvino")
     parser.add_argument("--precision", choices=[p.value for p in Precision if p is not Precision.AUTO], default="f32")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="processes that decode")
+    parser.add_argument(
+        "--jobs", type=parse_jobs, default=os.cpu_count() or 1, metavar="N", help="processes that decode"
+    )
 
 
 def add_trunk_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,7 +76,12 @@ def index_features(clips: Sequence[Clip], work: Extraction, out: Path, jobs: int
 
     Returns:
         Index of each rate.
+
+    Raises:
+        DataError: Two clips share a name, so that an index could not tell them apart; or as `extract_all`.
     """
+    if twice := [name for name, count in Counter(clip.name for clip in clips).items() if count > 1]:
+        raise DataError("clips", [f"{name}: name used twice" for name in twice])
     files = extract_all(clips, work, jobs)
     out.mkdir(parents=True, exist_ok=True)
     indices = {}

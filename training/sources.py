@@ -129,6 +129,8 @@ def _size(path: Path) -> tuple[int, int]:
         with Image.open(path) as image:
             return image.size
     with av.open(str(path)) as container:
+        if not container.streams.video:
+            return 0, 0  # sound alone: too small for anything
         stream = container.streams.video[0]
         return stream.codec_context.width, stream.codec_context.height
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import multiprocessing
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from itertools import islice, pairwise
@@ -22,6 +22,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from PIL import UnidentifiedImageError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -34,6 +35,7 @@ from training.pictures import Picture, from_frame, to_frame
 from training.sources import Content, crop_16_9, find_contents, fits, manifest_of, scale
 from training.ssim import fragment_ssim_db
 from training.synthesis import SPEC, ClipFacts
+from training.workers import parse_jobs, workers
 
 #: Types of LIVE-APV, in its order.
 LIVE_APV_TYPES = ("aliasing", "compression", "frame_drop", "flicker", "interlacing", "judder")
@@ -45,6 +47,8 @@ _MIN_SECONDS = 1.0
 _FAST_FPS = 47
 #: Pictures behind a clip's end for jumps and woven fields to reach for.
 _SPARE = 64
+#: Fewest that 60, 20 and 20 per cent of leave none empty.
+_MIN_CONTENTS = 5
 #: Every clip, the clean ones too, ends in the encode of a contribution feed.
 _CODEC, _CRF = "x264", 16.0
 
@@ -91,7 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="length of a clip")
     parser.add_argument("--height", type=int, default=360, help="of the clips, 16:9; sources must be larger")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="processes")
+    parser.add_argument("--jobs", type=parse_jobs, default=os.cpu_count() or 1, metavar="N", help="processes")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -141,20 +145,11 @@ def make_standin(sources: Sequence[Path], out: Path, settings: Settings, jobs: i
     record.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
     todo = [content for content in contents if not _facts_file(out, content).is_file()]
     columns = (TextColumn("stand-in"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    context = multiprocessing.get_context("spawn")
-    with (
-        Progress(*columns, console=Console(stderr=True)) as bar,
-        ProcessPoolExecutor(max(1, min(jobs, len(todo))), mp_context=context) as pool,
-    ):
+    with Progress(*columns, console=Console(stderr=True)) as bar, workers(max(1, min(jobs, len(todo)))) as pool:
         task = bar.add_task("contents", total=len(contents), completed=len(contents) - len(todo))
-        running = [pool.submit(make_content, content, out, settings) for content in todo]
-        try:
-            for done in as_completed(running):
-                done.result()
-                bar.advance(task)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+        for done in as_completed([pool.submit(make_content, content, out, settings) for content in todo]):
+            done.result()
+            bar.advance(task)
     return _write_manifest(out, contents)
 
 
@@ -162,17 +157,16 @@ def find_standin_contents(sources: Sequence[Path], settings: Settings) -> list[S
     """Contents of the clips below the folders that are long and large enough, by name.
 
     Raises:
-        DataError: A folder is missing, or there are fewer than three contents (a split needs as many).
+        DataError: A folder is missing, a source cannot be read, two share a name, or there are fewer than five
+            contents (a split into 60, 20 and 20 per cent needs as many).
     """
     found: list[StandinContent] = []
     try:
         candidates = [c for c in find_contents(list(sources)) if c.is_video]
-    except (FileNotFoundError, av.FFmpegError) as error:
+        measured = [(c, *_rate_and_length(c)) for c in candidates if fits(c, (settings.width, settings.height))]
+    except (FileNotFoundError, av.FFmpegError, UnidentifiedImageError) as error:
         raise DataError("sources", [str(error)]) from error
-    for source in candidates:
-        if not fits(source, (settings.width, settings.height)):
-            continue
-        fps, pictures = _rate_and_length(source)
+    for source, fps, pictures in measured:
         length = round(settings.seconds * fps)
         if pictures < _MIN_SECONDS * fps:
             continue
@@ -183,8 +177,10 @@ def find_standin_contents(sources: Sequence[Path], settings: Settings) -> list[S
             spare = max(0, part - length - _SPARE) // 2
             first = number * part + spare
             found.append(StandinContent(source, source.name + suffix, source.stem, first, part - spare, fps))
-    if len(found) < 3:
-        raise DataError("sources", [f"{len(found)} usable contents; a split needs three at least"])
+    if twice := [name for name, count in Counter(content.name for content in found).items() if count > 1]:
+        raise DataError("sources", [f"{name}: name used twice" for name in twice])
+    if len(found) < _MIN_CONTENTS:
+        raise DataError("sources", [f"{len(found)} usable contents; a split needs {_MIN_CONTENTS} at least"])
     return found
 
 

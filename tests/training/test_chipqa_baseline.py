@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,17 @@ pytest.importorskip("sklearn", reason="needs the train extra (scikit-learn)")
 
 from training import __main__ as front  # noqa: E402
 from training import chipqa_baseline  # noqa: E402
-from training.chipqa_baseline import cached_statistics, evaluate_split, pristine_clips  # noqa: E402
+from training.chipqa_baseline import (  # noqa: E402
+    cached_statistics,
+    evaluate_split,
+    predict_split,
+    pristine_clips,
+)
 from training.chipqa_svr import COSTS, GAMMAS, ChipqaRegressor  # noqa: E402
 from training.clips import Clip  # noqa: E402
+from training.datasets import manifest  # noqa: E402
 from training.errors import DataError, UsageError  # noqa: E402
+from training.splits import split_groups  # noqa: E402
 
 pytestmark = pytest.mark.train
 
@@ -54,18 +62,45 @@ def test_the_command_reads_caches_and_predicts(
     monkeypatch.setattr(chipqa_baseline, "ChipqaRegressor", quick_regressor)
     scores = write_clips(tmp_path)
     arguments = ["chipqa", "--dataset", "manifest", "--scores", str(scores), "--videos", str(tmp_path)]
-    arguments += ["--cache", str(tmp_path / "cache"), "--seeds", "1"]
+    arguments += ["--cache", str(tmp_path / "cache"), "--seeds", "1", "--jobs", "1"]
     assert front.main([*arguments, "--json"]) == 0
     first = capsys.readouterr()
-    assert first.err.count("\n") == 15
+    assert "15/15" in first.err
     figures = json.loads(first.out)["1"]
     assert figures["n"] == 3
     assert figures["srocc"] > 0.8
     assert len(list((tmp_path / "cache").iterdir())) == 15
+
+    def reread(*args: object, **kwargs: object) -> None:
+        pytest.fail("a clip that is in the cache was read again")
+
+    monkeypatch.setattr(chipqa_baseline, "clip_statistics", reread)
     assert front.main(arguments) == 0
     second = capsys.readouterr()
-    assert second.err == ""
     assert f"SROCC  {figures['srocc']:.3f} over 1 splits" in second.out
+
+
+def test_one_process_and_two_find_the_same_statistics(tmp_path: Path) -> None:
+    clips = manifest(write_clips(tmp_path, contents=1, versions=2), tmp_path)
+    for jobs in (1, 2):
+        cached_statistics(clips, tmp_path / str(jobs), "cpu", jobs)
+    for name in ("c0_0.npz", "c0_1.npz"):
+        with np.load(tmp_path / "1" / name) as one, np.load(tmp_path / "2" / name) as two:
+            for part in one.files:
+                np.testing.assert_allclose(one[part], two[part], rtol=1e-6, atol=1e-9)
+
+
+def test_every_clip_is_predicted_on_the_split_of_the_heads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chipqa_baseline, "ChipqaRegressor", quick_regressor)
+    clips = manifest(write_clips(tmp_path), tmp_path)
+    statistics = cached_statistics(clips, tmp_path / "cache", "cpu")
+    sides, predicted = predict_split(clips, statistics, 1, "content")
+    contents = [clip.content for clip in clips]
+    assert sides == split_groups(contents, 1).indices(contents)
+    assert predicted.shape == (15,)
+    # What is learned may not depend on the test side's labels.
+    other = [replace(clip, label=0.0) if i in sides["test"] else clip for i, clip in enumerate(clips)]
+    np.testing.assert_array_equal(predict_split(other, statistics, 1, "content")[1], predicted)
 
 
 def test_a_clip_that_cannot_be_used_is_named(tmp_path: Path) -> None:

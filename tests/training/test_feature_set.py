@@ -26,7 +26,7 @@ def test_an_index_comes_back_as_it_was_written(tmp_path: Path) -> None:
     ]
     write_index(tmp_path / "index.csv", clips, files, domain="apv")
     data = read_feature_set(tmp_path / "index.csv")
-    assert data.names == ("f/a", "f/b")
+    assert data.names == ("a", "b")
     assert data.labels.tolist() == [1 / 3, 60.0]
     assert (data.contents, data.stems) == (("match", "run"), ("stadium", "track"))
     assert (data.distortions, data.domains) == (("judder", ""), ("apv", "apv"))
@@ -35,6 +35,15 @@ def test_an_index_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert data.groups("stem") == ("stadium", "track")
     with pytest.raises(ValueError, match="content or stem"):
         data.groups("fps")
+
+
+def test_clips_are_named_by_the_index_and_not_by_where_their_features_lie(tmp_path: Path) -> None:
+    shared = save(tmp_path / "0123abcd.npy", 3, 4)
+    clips = [Clip(Path("x/original.mp4"), "m", "m", 1.0), Clip(Path("x/copy.mp4"), "m", "m", 2.0)]
+    write_index(tmp_path / "index.csv", clips, [shared, shared])
+    assert read_feature_set(tmp_path / "index.csv").names == ("original", "copy")
+    (tmp_path / "bare.csv").write_text("features,score,content\n0123abcd.npy,1,x\n")
+    assert read_feature_set(tmp_path / "bare.csv").names == ("0123abcd",)
 
 
 def test_stem_and_domain_are_optional(tmp_path: Path) -> None:
