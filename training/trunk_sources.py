@@ -5,18 +5,21 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from torch import nn
 
 from engines.backbone import DEPTHS, Trunk, load_backbone_weights
+from engines.bundle import sha256_of
 from engines.preprocess import InputMode, InputSpec
 from training import trunk as trunk_training
 from training.errors import DataError, UsageError
 from training.imagenet import imagenet_state
 from training.synthesis import SPEC
-from training.trunk_graph import TrunkGraph, write_trunk
+from training.trunk_graph import RECORD, TrunkGraph, write_trunk
 
 KINDS = ("imagenet", "trained", "random")
 #: Trunks that were trained here on impaired stills, and their width; no frame of any clip was in it.
@@ -47,19 +50,30 @@ class TrunkChoice:
 
     @property
     def name(self) -> str:
-        """For folders: kind, depth, width and input."""
+        """For folders: kind, depth, width, input, and what is not of the usual kind: own weights, another seed."""
         spec = self.input
         cut = {"full": "full", "resize": f"resize{spec.size}", "fragments": f"fragments{spec.grid}x{spec.patch}"}
         width = "" if self.width == 1 else f"-x{self.width:g}"
-        return f"{self.kind}-resnet{self.depth}{width}-{cut[spec.mode.value]}"
+        own = f"-{sha256_of(self.weights)[:8]}" if self.weights else ""
+        own += f"-seed{self.seed}" if self.seed else ""
+        return f"{self.kind}-resnet{self.depth}{width}-{cut[spec.mode.value]}{own}"
 
     def make(self, folder: Path) -> TrunkGraph:
-        """Exports it into ``folder / name``, where it is kept; weights of an own file get a name of their own.
+        """Exports it into ``folder / name``.
+
+        A random trunk that is there is kept: its statistics are sums, whose last digits follow the machine's number
+        of threads, and features in the cache are found by the graph's digest.
 
         Raises:
             DataError: There are no such weights, or they do not fit.
             TrainingError: ImageNet weights can be had from nowhere.
         """
+        try:
+            target = folder / self.name
+        except OSError as error:
+            raise DataError(str(self.weights), [f"cannot be read: {error.strerror}"]) from error
+        if self.kind == "random" and (target / RECORD).is_file():
+            return TrunkGraph.load(target)
         torch.manual_seed(self.seed)
         trunk = Trunk(self.depth, width=self.width, colour=self.input.colour)
         if self.kind == "imagenet":
@@ -72,9 +86,7 @@ class TrunkChoice:
             trunk.load_state_dict(trained_state(self.weights or default_weights(self.depth), self.depth, self.width))
         else:
             settle_statistics(trunk, self.input, self.seed)
-        target = folder / self.name
-        made = write_trunk(trunk, self.input, target, self.name)
-        return made
+        return write_trunk(trunk, self.input, target, self.name)
 
 
 def default_weights(depth: int) -> Path:
@@ -91,15 +103,17 @@ def trained_state(file: Path, depth: int, width: float) -> dict[str, torch.Tenso
     wanted = Trunk(depth, width=width).state_dict()
     try:
         if file.suffix == ".npz":
-            with np.load(file, allow_pickle=False) as stored:
+            # Opened here: numpy leaves a damaged archive open.
+            with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
                 state = {name: torch.from_numpy(stored[name].astype(np.float32)) for name in stored.files}
         else:
             model = trunk_training.load(file)
             if (model.trunk.depth, model.trunk.width) != (depth, width):
                 raise ValueError(f"ResNet-{model.trunk.depth} x{model.trunk.width:g}, wanted {depth} x{width:g}")
             return model.trunk.state_dict()
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise DataError(file.name, [f"holds no trunk: {' '.join(str(error).split())}"]) from error
+    except (OSError, ValueError, LookupError, TypeError, RuntimeError, EOFError, BadZipFile, UnpicklingError) as error:
+        told = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(file.name, [f"holds no trunk: {told}"]) from error
     missing = [n for n, v in wanted.items() if not n.endswith("num_batches_tracked") and n not in state]
     wrong = [n for n, v in state.items() if n not in wanted or wanted[n].shape != v.shape]
     if missing or wrong:
