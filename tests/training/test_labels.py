@@ -1,0 +1,79 @@
+"""Pseudo-labels, and what they say of themselves."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+pytest.importorskip("scipy", reason="needs the train extra (scipy)")
+
+from training.distortions import DISTORTIONS, LEVELS
+from training.labels import (
+    ANCHORS,
+    CLEAN,
+    PUBLISHED,
+    TEMPORAL,
+    label,
+    labels,
+    provenance,
+    spatial_scales,
+)
+from training.synthesis import ClipFacts
+
+pytestmark = pytest.mark.train
+
+
+def facts(kind: str, level: int, *, motion: float = 6.0, ssim_db: float = 12.0) -> ClipFacts:
+    return ClipFacts("c", "c", kind, level, "", 640, 360, motion, ssim_db)
+
+
+def test_every_distortion_has_an_anchor_and_says_whose() -> None:
+    assert set(ANCHORS) == set(DISTORTIONS)
+    for kind in DISTORTIONS:
+        found = provenance(facts(kind, 3))
+        assert found.anchor == ANCHORS[kind]
+        assert found.anchor_source == ("LIVE-APV group mean (Shang et al.)" if kind in PUBLISHED else "ours")
+        assert found.source == {True: "rank"}.get(kind in TEMPORAL, found.source)
+    sources = {kind: provenance(facts(kind, 3)).source for kind in DISTORTIONS}
+    assert sources["compression"] == "full-reference"
+    assert sources["noise"] == sources["aliasing"] == "full-reference + rank"
+    assert provenance(facts("clean", 0)) == ("clean", None, "")
+    assert not any("mos" in str(provenance(facts(kind, 3))).lower().split() for kind in DISTORTIONS)
+
+
+@pytest.mark.parametrize("kind", TEMPORAL)
+@given(motion=st.floats(0, 100), ssim_db=st.floats(0, 40))
+def test_temporal_labels_fall_with_every_level(kind: str, motion: float, ssim_db: float) -> None:
+    found = labels([facts(kind, level, motion=motion, ssim_db=ssim_db) for level in (0, *LEVELS)], {})
+    assert found[0] == CLEAN
+    assert (np.diff(found) < 0).all()
+
+
+@given(
+    kind=st.sampled_from(sorted(DISTORTIONS)),
+    level=st.sampled_from(LEVELS),
+    motion=st.floats(0, 1e3),
+    ssim_db=st.floats(-10, 100),
+)
+def test_no_label_leaves_its_range_or_exceeds_the_clean_one(
+    kind: str, level: int, motion: float, ssim_db: float
+) -> None:
+    clip = facts(kind, level, motion=motion, ssim_db=ssim_db)
+    assert 0.02 <= label(clip, spatial_scales([clip])) <= CLEAN
+
+
+def test_the_mean_of_level_three_meets_the_anchor_of_its_type() -> None:
+    values = [9.0, 12.0, 15.0]
+    for kind in sorted(set(ANCHORS) - set(TEMPORAL)):
+        clips = [facts(kind, 3, ssim_db=value) for value in values]
+        assert np.mean(CLEAN - labels(clips, spatial_scales(clips))) == pytest.approx(ANCHORS[kind])
+
+
+def test_a_set_without_level_three_is_placed_by_the_levels_it_has() -> None:
+    all_levels = [facts("compression", level, ssim_db=19.0 - 2 * level) for level in LEVELS]
+    some = [clip for clip in all_levels if clip.level != 3]
+    placed = labels(some, spatial_scales(some))
+    assert (np.diff(placed) < 0).all()
+    assert abs(np.mean(CLEAN - placed) - ANCHORS["compression"]) < 0.05
