@@ -29,6 +29,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "synthesise": Command("training.synthesise", "make the training material of the bundled model"),
     "distort": Command("training.distort", "put one distortion on one clip"),
+    "sheets": Command("training.sheets", "draw what each distortion does at each level"),
     "trunk": Command("training.trunk", "train the bundled model's trunk on impaired pictures"),
     "head": Command("training.base_head", "train the bundled model's head on impaired clips"),
     "bundle": Command("training.base_bundle", "make a bundle of a trained trunk and head"),
