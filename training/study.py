@@ -7,16 +7,12 @@ what it has made below the output folder, and asks only for what is missing.
 from __future__ import annotations
 
 import argparse
-import json
-import multiprocessing
 import os
 import platform
 import shutil
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -43,8 +39,11 @@ from training.splits import DEFAULT_SHARES, GROUPINGS, split_groups
 from training.study_plan import STUDY_DEPTHS, Configuration, plan, rates_of
 from training.study_report import write_report
 from training.study_results import CHIPQA, Cell, Study, read_run
+from training.study_settings import SETTINGS, Stages, check_splits, compare_settings, digest_of_clips, keep_settings
 from training.trainer import METRICS_FILE, RECIPES, Recipe, train_run, write_predictions
-from training.trunk_sources import choose_trunk, parse_input
+from training.trunk_graph import TrunkGraph
+from training.trunk_sources import TrunkChoice, choose_trunk, parse_input
+from training.workers import parse_jobs, workers
 
 STANDIN = "standin"
 
@@ -81,26 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=parse_seeds, default=[0, 1, 2, 3, 4], metavar="0-4")
     parser.add_argument("--recipe", choices=[r for r in RECIPES if RECIPES[r].loss == "l1"], default="fast")
     parser.add_argument("--epochs", type=int, metavar="N", help="instead of the recipe's")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="processes")
-
-
-class Stages:
-    """Seconds spent in each stage, over all sessions of one study."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self.seconds: dict[str, float] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-
-    @contextmanager
-    def timed(self, name: str) -> Iterator[None]:
-        """Adds the time within to a stage, also where it is interrupted."""
-        started = time.monotonic()
-        print(f"study: {name}", file=sys.stderr)
-        try:
-            yield
-        finally:
-            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.monotonic() - started, 1)
-            self._file.write_text(json.dumps(self.seconds, indent=1) + "\n", encoding="utf-8")
+    parser.add_argument("--jobs", type=parse_jobs, default=os.cpu_count() or 1, metavar="N", help="processes")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -110,15 +90,25 @@ def run(args: argparse.Namespace) -> int:
         if args.epochs < 1:
             raise UsageError("--epochs must be at least 1")
         recipe = replace(recipe, epochs=args.epochs)
-    args.out.mkdir(parents=True, exist_ok=True)
-    _keep_settings(args.out / "settings.json", {"dataset": args.dataset, "recipe": asdict(recipe)})
+    # All that can be refused is refused before anything is made.
+    choices = _choices(args)
+    settings: dict[str, object] = {"dataset": args.dataset, "recipe": asdict(recipe)}
+    compare_settings(args.out / SETTINGS, settings)
     stages = Stages(args.out / "seconds.json")
     with stages.timed("data set"):
         clips, facts = _data_set(args)
-    kinds = _kinds(args)
-    spec = parse_input(args.input) if args.input else None
+    check_splits(clips, args.by)
+    keep_settings(args.out / SETTINGS, settings | {"clips": digest_of_clips(clips)})
+    kinds = list(choices)
     with stages.timed("features"):
-        indices = {kind: _features(args, kind, spec, clips, facts) for kind in kinds}
+        trunks = {
+            kind: {depth: choice.make(args.out / "trunks") for depth, choice in of_kind.items()}
+            for kind, of_kind in choices.items()
+        }
+        keep_settings(
+            args.out / SETTINGS, {f"{kind}:{d}": t.identity for kind in kinds for d, t in trunks[kind].items()}
+        )
+        indices = {kind: _features(args, kind, trunks[kind], clips, facts) for kind in kinds}
     cells = plan(kinds, args.by)
     with stages.timed("runs"):
         _run_all(_jobs(cells, args.seeds, indices, args.out / "runs", recipe), args.jobs)
@@ -134,22 +124,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _keep_settings(file: Path, settings: dict[str, object]) -> None:
-    """A folder holds one study: runs of two recipes must not mix.
-
-    Raises:
-        UsageError: It holds another.
-    """
-    wanted = json.loads(json.dumps(settings))
-    if file.is_file() and json.loads(file.read_text(encoding="utf-8")) != wanted:
-        raise UsageError(f"{file.parent} holds a study with another data set or recipe ({file.name})")
-    file.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
-
-
 def _data_set(args: argparse.Namespace) -> tuple[list[Clip], dict[str, str]]:
     if args.dataset == STANDIN:
-        if not args.sources:
-            raise UsageError("--dataset standin needs --sources")
         folder = args.out / STANDIN
         scores = standin.make_standin(args.sources, folder, standin.settings_of(args), args.jobs)
         clips = DATASETS["manifest"](scores, folder / "clips")
@@ -158,19 +134,34 @@ def _data_set(args: argparse.Namespace) -> tuple[list[Clip], dict[str, str]]:
             "placed by LIVE-APV's published group means; each row of the manifest names its source"
         )
         return clips, {"data set": "stand-in made of clean clips", "labels": note}
-    if not args.scores or not args.videos:
-        raise UsageError(f"--dataset {args.dataset} needs --scores and --videos")
     return DATASETS[args.dataset](args.scores, args.videos), {"data set": args.dataset}
 
 
-def _kinds(args: argparse.Namespace) -> list[str]:
-    """Kinds of trunk; the first is the study's subject."""
+def _choices(args: argparse.Namespace) -> dict[str, dict[int, TrunkChoice]]:
+    """Trunks by kind and depth; the first kind is the study's subject.
+
+    Raises:
+        UsageError: The arguments do not go together.
+    """
+    if args.dataset == STANDIN and not args.sources:
+        raise UsageError("--dataset standin needs --sources")
+    if args.dataset != STANDIN and not (args.scores and args.videos):
+        raise UsageError(f"--dataset {args.dataset} needs --scores and --videos")
+    if args.dataset == STANDIN:
+        standin.settings_of(args)
+    spec = parse_input(args.input) if args.input else None
     subject = args.trunks
     if subject == "auto":
         had = all(args.weights or imagenet_available(depth) for depth in STUDY_DEPTHS)
         subject = "imagenet" if had else "trained"
         print(f"study: trunks: {subject}", file=sys.stderr)
-    return [subject] if args.no_control else [subject, "random"]
+    kinds = [subject] if args.no_control else [subject, "random"]
+    return {kind: {depth: _choice(args, kind, depth, spec) for depth in STUDY_DEPTHS} for kind in kinds}
+
+
+def _choice(args: argparse.Namespace, kind: str, depth: int, spec: InputSpec | None) -> TrunkChoice:
+    weights = _weights_file(args.weights, depth) if args.weights and kind == "imagenet" else None
+    return choose_trunk(f"{kind}:{depth}", spec, None, weights)
 
 
 def _weights_file(folder: Path, depth: int) -> Path:
@@ -181,15 +172,12 @@ def _weights_file(folder: Path, depth: int) -> Path:
 
 
 def _features(
-    args: argparse.Namespace, kind: str, spec: InputSpec | None, clips: Sequence[Clip], facts: dict[str, str]
+    args: argparse.Namespace, kind: str, trunks: Mapping[int, TrunkGraph], clips: Sequence[Clip], facts: dict[str, str]
 ) -> dict[tuple[int, str], Path]:
     """Index by depth and rate."""
     indices: dict[tuple[int, str], Path] = {}
     names = []
-    for depth in STUDY_DEPTHS:
-        weights = _weights_file(args.weights, depth) if args.weights and kind == "imagenet" else None
-        choice = choose_trunk(f"{kind}:{depth}", spec, None, weights)
-        trunk = choice.make(args.out / "trunks")
+    for depth, trunk in trunks.items():
         names.append(f"{trunk.name} ({trunk.identity}, {trunk.feature_size} features)")
         work = Extraction(trunk, rates_of(depth), args.out / "features")
         for rate, index in index_features(clips, work, args.out / "indices", args.jobs).items():
@@ -257,25 +245,20 @@ def _run_all(jobs: Sequence[_Job], processes: int) -> None:
     """
     todo = [job for job in jobs if not (job.folder / METRICS_FILE).is_file()]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    context = multiprocessing.get_context("spawn")
     failed: list[str] = []
     with (
         Progress(*columns, console=Console(stderr=True)) as bar,
-        ProcessPoolExecutor(max(1, min(processes, len(todo))), context, _one_thread) as pool,
+        workers(max(1, min(processes, len(todo))), _one_thread) as pool,
     ):
         task = bar.add_task("runs", total=len(jobs), completed=len(jobs) - len(todo))
         running = {pool.submit(_run_job, job): job for job in todo}
-        try:
-            for done in as_completed(running):
-                job = running[done]
-                try:
-                    bar.update(task, description=f"{job.folder.name} {job.cell.trunk_kind} {done.result():.3f}")
-                except TrainingError as error:
-                    failed.append(f"{job.folder}: {error}")
-                bar.advance(task)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+        for done in as_completed(running):
+            job = running[done]
+            try:
+                bar.update(task, description=f"{job.folder.name} {job.cell.trunk_kind} {done.result():.3f}")
+            except TrainingError as error:
+                failed.append(f"{job.folder}: {error}")
+            bar.advance(task)
     if failed:
         raise TrainingError(f"{len(failed)} runs failed: {'; '.join(failed[:3])}")
 
