@@ -93,4 +93,4 @@ def test_the_study_runs_on_live_apv_in_bounded_memory(live_apv: tuple[Path, Path
     text = report.read_text()
     assert "42 of 6 contents, 5 stems" in text
     assert "pseudo-labels" not in text
-    assert int(peak.removeprefix("peak ")) < LIMIT_MIB
+    assert int(peak.removeprefix("peak ")) < LIMIT_MIB, peak
