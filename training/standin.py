@@ -1,4 +1,4 @@
-"""``python -m training standin``: a stand-in for a rated data set, made of clean clips: contents x types x levels.
+"""``python -m training standin``: a stand-in for a rated set, contents x types x levels of clean clips and stills.
 
 Its labels are pseudo-labels by the policy of ``training.labels``: severity ranks for temporal types, graded
 full-reference values for spatial types, both placed by published group means. They are no opinions of people, and
@@ -32,7 +32,7 @@ from training.clip_writer import write_clip
 from training.distortions import DISTORTIONS, LEVELS, distort
 from training.errors import DataError, UsageError
 from training.pictures import Picture, from_frame, to_frame
-from training.sources import Content, crop_16_9, find_contents, fits, manifest_of, scale
+from training.sources import Content, StillShot, crop_16_9, find_contents, fits, manifest_of, scale
 from training.ssim import fragment_ssim_db
 from training.synthesis import SPEC, ClipFacts
 from training.workers import parse_jobs, workers
@@ -43,14 +43,16 @@ LIVE_APV_TYPES = ("aliasing", "compression", "frame_drop", "flicker", "interlaci
 _HALVES = 2.0
 #: Shorter sources are left out; those in between run there and back.
 _MIN_SECONDS = 1.0
+#: Rate of the synthetic camera that looks at stills.
+_STILL_FPS = Fraction(25)
 #: Sources at 50 and 60 a second are taken every second picture: 25 and 30 are LIVE-APV's rates.
 _FAST_FPS = 47
 #: Pictures behind a clip's end for jumps and woven fields to reach for.
 _SPARE = 64
 #: Fewest that 60, 20 and 20 per cent of leave none empty.
 _MIN_CONTENTS = 5
-#: Every clip, the clean ones too, ends in the encode of a contribution feed.
-_CODEC, _CRF = "x264", 16.0
+#: Every clip, the clean ones too, ends in the same encode that loses nothing visible.
+_CODEC, _CRF = "x264", 12.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ class StandinContent:
         first: First picture taken, counted at the content's own rate.
         available: Pictures of the source from there on.
         fps: Its own rate, halved at 50 and 60.
+        others: For a still, stills that an object in front may be cut from.
     """
 
     source: Content
@@ -72,6 +75,7 @@ class StandinContent:
     first: int
     available: int
     fps: Fraction
+    others: tuple[Content, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,9 @@ class Settings:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's arguments."""
-    parser.add_argument("--sources", type=Path, nargs="+", required=True, metavar="DIR", help="folders of clean clips")
+    parser.add_argument(
+        "--sources", type=Path, nargs="+", required=True, metavar="DIR", help="folders of clean clips and stills"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="clips and manifest.csv go here")
     parser.add_argument("--types", nargs="+", choices=list(DISTORTIONS), default=list(LIVE_APV_TYPES), metavar="TYPE")
     parser.add_argument("--levels", nargs="+", type=int, choices=LEVELS, default=[2, 4], metavar="1-5")
@@ -162,8 +168,8 @@ def find_standin_contents(sources: Sequence[Path], settings: Settings) -> list[S
     """
     found: list[StandinContent] = []
     try:
-        candidates = [c for c in find_contents(list(sources)) if c.is_video]
-        measured = [(c, *_rate_and_length(c)) for c in candidates if fits(c, (settings.width, settings.height))]
+        candidates = [c for c in find_contents(list(sources)) if fits(c, (settings.width, settings.height))]
+        measured = [(c, *_rate_and_length(c)) for c in candidates if c.is_video]
     except (FileNotFoundError, av.FFmpegError, UnidentifiedImageError) as error:
         raise DataError("sources", [str(error)]) from error
     for source, fps, pictures in measured:
@@ -177,6 +183,8 @@ def find_standin_contents(sources: Sequence[Path], settings: Settings) -> list[S
             spare = max(0, part - length - _SPARE) // 2
             first = number * part + spare
             found.append(StandinContent(source, source.name + suffix, source.stem, first, part - spare, fps))
+    stills = tuple(c for c in candidates if not c.is_video)
+    found += [StandinContent(c, c.name, c.stem, 0, 0, _STILL_FPS, stills) for c in stills]
     if twice := [name for name, count in Counter(content.name for content in found).items() if count > 1]:
         raise DataError("sources", [f"{name}: name used twice" for name in twice])
     if len(found) < _MIN_CONTENTS:
@@ -198,11 +206,15 @@ def _rate_and_length(source: Content) -> tuple[Fraction, int]:
 
 
 def read_content(content: StandinContent, size: tuple[int, int], count: int) -> list[Picture]:
-    """Its clean pictures, scaled; where the source ends too soon it runs back and forth.
+    """Its clean pictures, scaled; a clip that ends too soon runs back and forth, a still is seen by a moving camera.
 
     Raises:
         DataError: The source cannot be decoded.
     """
+    if not content.source.is_video:
+        rng = np.random.default_rng(_number(content.name))
+        shot = StillShot.draw(content.source, list(content.others), size, rng)
+        return list(shot.pictures(range(count)))
     pictures: list[Picture] = []
     wanted = min(count, content.available)
     try:

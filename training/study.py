@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     rated.add_argument("--scores", type=Path, metavar="FILE.csv")
     rated.add_argument("--videos", type=Path, metavar="DIR")
     made = parser.add_argument_group("the stand-in set (as `standin`)")
-    made.add_argument("--sources", type=Path, nargs="+", metavar="DIR", help="folders of clean clips")
+    made.add_argument("--sources", type=Path, nargs="+", metavar="DIR", help="folders of clean clips and stills")
     made.add_argument(
         "--types", nargs="+", choices=list(DISTORTIONS), default=list(standin.LIVE_APV_TYPES), metavar="TYPE"
     )

@@ -7,18 +7,22 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 
 pytest.importorskip("scipy", reason="needs the train extra (scipy)")
+
+from PIL import Image
 
 from training import __main__ as front
 from training.clips import read_frames
 from training.datasets import manifest
 from training.errors import DataError, UsageError
-from training.standin import COLUMNS, Settings, find_standin_contents, make_content, make_standin
+from training.standin import COLUMNS, Settings, find_standin_contents, make_content, make_standin, read_content
 
 pytestmark = pytest.mark.train
 
@@ -210,3 +214,16 @@ def test_words_that_are_none_are_usage_errors(
     assert caught.value.code == 2
     assert "Traceback" not in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_still_is_a_content_seen_by_a_moving_camera(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(rng.integers(0, 255, (12, 20, 3), dtype=np.uint8))
+    for name in ("a", "b", "c", "d", "e"):
+        coarse.rotate(ord(name)).resize((640, 400)).save(tmp_path / f"still_{name}.png")
+    found = find_standin_contents([tmp_path], SETTINGS)
+    assert [(content.fps, content.source.is_video) for content in found] == [(Fraction(25), False)] * 5
+    first, again = (read_content(found[0], (256, 144), 12) for _ in range(2))
+    assert all((p.y == q.y).all() for p, q in zip(first, again, strict=True))
+    steps = [np.abs(b.y.astype(int) - a.y).mean() for a, b in pairwise(first)]
+    assert min(steps) > 0
