@@ -2,7 +2,7 @@
 
 Order of an orderly end, each step with its reason: sources stop (nothing new comes in); the batcher drains (what came
 in is scored); last states go out; the publisher says ``stopped`` and leaves; the broker and the engine close, which
-nobody uses any more.
+nobody uses any more; the ledger is the last to close, since it notes what the broker acknowledged until then.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ from monitor.publish import wire
 from monitor.publish.embedded import EmbeddedBroker
 from monitor.publish.mqtt import BrokerAddress, MqttPublisher
 from monitor.publish.schemas import schema_text
-from monitor.types import AlertEvent, Health, Status, StreamId, StreamInfo, StreamState
+from monitor.store.alert_log import AlertLog
+from monitor.store.standing import Standing
+from monitor.types import AlertEvent, Health, Message, Status, StreamId, StreamInfo, StreamState
 from monitor.web.server import DashboardServer
 
 log = logging.getLogger("vqwatch.app")
@@ -92,6 +94,10 @@ class Monitor:
         self.streams: dict[StreamId, StreamTask] = {}
         self.states: dict[StreamId, StreamState] = {}
         self._active: dict[tuple[StreamId, str], AlertEvent] = {}
+        self._active_changed = False
+        self._alert_log: AlertLog | None = None
+        #: Alert messages that the broker has not acknowledged, where a ledger wants to know.
+        self._owed: dict[Message, AlertEvent] = {}
         self._publisher: MqttPublisher | None = None
         self.mqtt_port: int | None = None
         self.ws_port: int | None = None
@@ -107,14 +113,17 @@ class Monitor:
         """Monitors until ``stop``, the end of ``duration_s``, or the end of every file.
 
         Raises:
-            MonitorError: A port is taken, or the broker's address is wrong.
+            MonitorError: A port is taken, the broker's address is wrong, or another monitor uses the data directory.
         """
         try:
             async with contextlib.AsyncExitStack() as stack:
+                if self._config.data_dir is not None:
+                    self._alert_log = await stack.enter_async_context(AlertLog(self._config.data_dir, self._send_alert))
                 address = await self._broker(stack)
-                self._publisher = publisher = MqttPublisher(address, self._config.node)
-                for section in self._config.streams:
-                    self._add(section)
+                self._publisher = publisher = MqttPublisher(
+                    address, self._config.node, on_delivered=self._alert_delivered
+                )
+                self._add_streams()
                 if self._config.http.enabled:
                     server = await stack.enter_async_context(self._dashboard())
                     self.http_port = server.port
@@ -155,7 +164,27 @@ class Monitor:
         await stack.enter_async_context(_background(_keep_up(embedded), "vqwatch.broker", cancel=True))
         return embedded.address
 
-    def _add(self, section: StreamSection) -> None:
+    def _add_streams(self) -> None:
+        """Adds the configured streams, each with the alerts that an earlier run left raised."""
+        ledger = self._alert_log
+        standing = Standing()
+        if ledger is not None:
+            standing = ledger.standing.copy()
+            ledger.send_undelivered()
+            watched = {(StreamId(s.id), rule.name) for s in self._config.streams for rule in self._rules}
+            for event in standing.close_orphans(watched, time.time()):
+                self._alert(event)
+            if standing.active or ledger.standing.undelivered:
+                log.info(
+                    "event=resumed active=%d undelivered=%d", len(standing.active), len(ledger.standing.undelivered)
+                )
+            self._active = {(event.stream, event.rule): event for event in standing.active.values()}
+        for section in self._config.streams:
+            self._add(section, standing)
+        # A broker may still hold what an earlier run had raised.
+        self._publish_active()
+
+    def _add(self, section: StreamSection, standing: Standing) -> None:
         ingest = self._config.ingest
         id_ = StreamId(section.id)
         url = section.url.get_secret_value()
@@ -182,7 +211,15 @@ class Monitor:
             max_staleness_s=ingest.max_staleness,
             max_backoff_s=ingest.max_backoff,
         )
-        book = AlertBook(id_, self._rules, _new_alert_id)
+        book = AlertBook(
+            id_,
+            self._rules,
+            _new_alert_id,
+            next_seq=standing.next_seq.get(id_, 1),
+            active=standing.active_on(id_),
+            now_s=time.monotonic(),
+            utc_s=time.time(),
+        )
         self.streams[id_] = StreamTask(
             settings, connect, self._scoring, self._batcher, book, on_info=self._publish_info
         )
@@ -234,6 +271,8 @@ class Monitor:
         if not batching.done():
             await batching
         self._publish_second()
+        if self._alert_log is not None:
+            await self._alert_log.flush(SHUTDOWN_S / 5)
         if self._publisher is not None:
             await self._publisher.close(SHUTDOWN_S / 2)
 
@@ -261,38 +300,63 @@ class Monitor:
         publisher = self._publisher
         assert publisher is not None
         now_utc = time.time()
-        changed = False
         for id_, stream in self.streams.items():
             second = stream.second(now_utc)
             self.states[id_] = second.state
             publisher.offer(wire.state_message(publisher.topics, id_, second.state))
             for event in second.events:
-                changed = True
                 self._alert(event)
             if self._on_state is not None:
                 self._on_state(id_, second.state)
             lost = stream.scored.unaccounted()
             if not 0 <= lost <= 1:
                 log.error("stream=%s event=bug %d ticks are neither scored, dropped nor in flight", id_, lost)
-        if changed:
-            publisher.offer(wire.alerts_message(publisher.topics, int(now_utc * 1000), self._active.values()))
 
     def _alert(self, event: AlertEvent) -> None:
-        assert self._publisher is not None
-        key = (event.stream, event.rule)
-        if event.status == "raised":
-            self._active[key] = event
-        else:
-            self._active.pop(key, None)
         log.log(
             logging.WARNING if event.status == "raised" else logging.INFO,
             "stream=%s event=alert_%s rule=%s severity=%s value=%s cause=%s",
             event.stream, event.status, event.rule, event.severity,
             "-" if event.value is None else f"{event.value:.1f}", event.cause or "-",
         )  # fmt: skip
-        self._publisher.offer(wire.alert_message(self._publisher.topics, event))
+        if self._alert_log is None:
+            self._send_alert(event)
+        else:
+            self._alert_log.append(event)
         if self._on_alert is not None:
             self._on_alert(event)
+
+    def _send_alert(self, event: AlertEvent) -> bool:
+        """Hands an event to the publisher; False where that cannot take more now."""
+        publisher = self._publisher
+        if publisher is None:
+            return False
+        message = wire.alert_message(publisher.topics, event)
+        if not publisher.offer(message):
+            return False
+        if self._alert_log is not None:
+            self._owed[message] = event
+        key = (event.stream, event.rule)
+        if event.status == "raised":
+            self._active[key] = event
+        elif key in self._active and self._active[key].id == event.id:
+            del self._active[key]
+        if not self._active_changed:
+            # Once for all that change in one go.
+            self._active_changed = True
+            asyncio.get_running_loop().call_soon(self._publish_active)
+        return True
+
+    def _alert_delivered(self, message: Message) -> None:
+        event = self._owed.pop(message, None)
+        if event is not None and self._alert_log is not None:
+            self._alert_log.delivered(event)
+
+    def _publish_active(self) -> None:
+        self._active_changed = False
+        publisher = self._publisher
+        assert publisher is not None
+        publisher.offer(wire.alerts_message(publisher.topics, int(time.time() * 1000), self._active.values()))
 
     def _publish_info(self, id_: StreamId, info: StreamInfo) -> None:
         publisher = self._publisher
@@ -323,6 +387,7 @@ class Monitor:
             rss_mb=self._process.memory_info().rss / 1e6,
             loop_lag_ms=self._lag.percentile_ms(0.99),
             shed=0.0,
+            ledger=None if self._alert_log is None else "ok" if self._alert_log.trouble is None else "memory",
         )
         publisher.offer(wire.health_message(publisher.topics, health))
 

@@ -133,7 +133,7 @@ class Config(_Section):
     """Everything."""
 
     node: Id = Field("vqwatch", description="name of this monitor in topics")
-    data_dir: Path | None = Field(None, description="where it keeps files; none are kept without it")
+    data_dir: Path | None = Field(None, description="where the alert ledger and models are kept; none without it")
     model: ModelSection = ModelSection()
     sampling: SamplingSection = SamplingSection()
     engine: EngineSection = EngineSection()

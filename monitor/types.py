@@ -267,6 +267,7 @@ class Health:
     """The monitor itself, every 10 s: the content of ``health``.
 
     ``engine_busy`` and ``shed`` are shares in [0, 1]; ``shed`` is the share of samples due that are not analysed.
+    ``ledger`` is "ok", "memory" (the disk refuses, and alerts are sent without being recorded), or None without one.
     """
 
     ts: int
@@ -280,6 +281,7 @@ class Health:
     rss_mb: float
     loop_lag_ms: float
     shed: float
+    ledger: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ def add_service_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mqtt-port", type=int, metavar="N", help="TCP port of the embedded broker (1883)")
     parser.add_argument("--ws-port", type=int, metavar="N", help="WebSocket port of the embedded broker (9001)")
     parser.add_argument("--http-port", type=int, metavar="N", help="port of the dashboard (8080)")
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="where files are kept")
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="where files are kept: the alert ledger, models")
     parser.add_argument("--duration", type=_seconds, metavar="TIME", help="stop after this long (90, 90s, 5m)")
 
 

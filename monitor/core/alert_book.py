@@ -26,6 +26,7 @@ class AlertBook:
         next_seq: Number of the next event of this stream (a restart goes on where the ledger ends).
         active: Raised events that were never cleared, to be taken up; those of unknown rules are left out.
         now_s: Monotonic time, needed with ``active``.
+        utc_s: UTC seconds since 1970 of the same moment; with it their worst moments are taken up too.
 
     Raises:
         ValueError: Names are not unique or unknown, or rules inhibit each other in a circle.
@@ -40,6 +41,7 @@ class AlertBook:
         next_seq: int = 1,
         active: Iterable[AlertEvent] = (),
         now_s: float = 0.0,
+        utc_s: float | None = None,
     ) -> None:
         self._stream = stream
         self._new_id = new_id
@@ -50,7 +52,10 @@ class AlertBook:
             machine = self._machines.get(event.rule)
             if machine is not None:
                 worst = machine.rule.raise_level if event.value is None else event.value
-                machine.resume(now_s, now_s, worst, now_s)
+                worst_s = now_s
+                if utc_s is not None and event.worst_at is not None:
+                    worst_s -= utc_s - event.worst_at
+                machine.resume(now_s, now_s, worst, worst_s)
                 self._raised[event.rule] = event
 
     @property

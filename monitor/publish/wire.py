@@ -163,6 +163,7 @@ def health_payload(health: Health) -> bytes:
         rss_mb=_real(health.rss_mb, 1),
         loop_lag_ms=_real(health.loop_lag_ms, _MS),
         shed=_real(health.shed, _PROBABILITY),
+        ledger=health.ledger,
     )
 
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
-import shutil
 import signal
 import socket
-import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,26 +23,6 @@ SCORED = {
     "band", "cause", "cause_p", "coverage", "samples", "dropped", "corrupt", "repeated", "fps_in", "sample_fps",
     "age_ms", "lag_ms", "model",
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def feed_clip(tmp_path_factory: pytest.TempPathFactory, clip_maker: Callable[..., Path]) -> Path:
-    return clip_maker(tmp_path_factory.mktemp("run") / "feed.mp4", seconds=8.0, size=(640, 360))
-
-
-@pytest.fixture
-def mosquitto(tmp_path: Path, free_port: Callable[..., int]) -> Iterator[int]:
-    """A real broker; its port."""
-    binary = shutil.which("mosquitto") or shutil.which("/usr/sbin/mosquitto")
-    if binary is None:
-        pytest.skip("needs mosquitto")
-    port = free_port()
-    config = tmp_path / "mosquitto.conf"
-    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
-    process = subprocess.Popen([binary, "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    yield port
-    process.kill()
-    process.wait()
 
 
 def run_arguments(free_port: Callable[..., int], *feeds: tuple[str, int]) -> tuple[list[str], int]:

@@ -164,6 +164,14 @@ def test_restart_goes_on_with_active_alerts_and_numbers() -> None:
     assert (cleared.raised_at, cleared.value) == (UTC + 10, 30.0)
 
 
+def test_restart_remembers_the_worst_moment_of_an_active_alert() -> None:
+    first = book()
+    run(first, 20, drop=30.0)
+    again = book(next_seq=2, active=first.active, now_s=1000.0, utc_s=UTC + 1000)
+    (cleared,) = run(again, 60, 1000)
+    assert cleared.worst_at == first.active[0].worst_at == UTC
+
+
 def test_alerts_of_rules_that_are_gone_are_left_out() -> None:
     first = book()
     run(first, 20, drop=30.0)

@@ -43,7 +43,9 @@ CONTRACT = {
         "worst_at still_url"
     ),
     "alerts": "v ts active count",
-    "health": ("v ts uptime_s streams streams_ok samples_per_s engine engine_busy outbox rss_mb loop_lag_ms shed"),
+    "health": (
+        "v ts uptime_s streams streams_ok samples_per_s engine engine_busy outbox rss_mb loop_lag_ms shed ledger"
+    ),
 }
 
 REGISTRY: Registry[Any] = Registry().with_resources(
