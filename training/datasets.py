@@ -55,8 +55,12 @@ def live_apv_stem(source: str) -> str:
     return _HALF.sub("", source.rstrip("_")).rstrip("_")
 
 
-def _rows(path: Path, columns: tuple[str, ...]) -> list[Row]:
-    """Rows of a CSV file with a header that holds at least these columns."""
+def read_rows(path: Path, columns: tuple[str, ...]) -> list[Row]:
+    """Rows of a CSV file with a header that holds at least these columns.
+
+    Raises:
+        DataError: It cannot be read, or lacks a column.
+    """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
@@ -81,7 +85,7 @@ def _read(scores: Path, columns: tuple[str, ...], to_clip: Callable[[Row], Clip]
     """Turn every row into a clip and check every file; all faults in one error."""
     clips: list[Clip] = []
     problems: list[str] = []
-    for line, row in enumerate(_rows(scores, columns), start=2):
+    for line, row in enumerate(read_rows(scores, columns), start=2):
         try:
             clips.append(to_clip(row))
         except ValueError as error:

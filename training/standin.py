@@ -1,8 +1,8 @@
 """``python -m training standin``: a stand-in for a rated set, contents x types x levels of clean clips and stills.
 
 Its labels are pseudo-labels by the policy of ``training.labels``: severity ranks for temporal types, graded
-full-reference values for spatial types, both placed by published group means. They are no opinions of people, and
-nothing here calls them MOS; every row of the manifest says what its label is made of.
+full-reference values (SSIM, or XPSNR) for spatial types, both placed by published group means. They are no opinions of
+people, and nothing here calls them MOS; every row of the manifest says what its label is made of.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from training.sources import Content, StillShot, crop_16_9, find_contents, fits,
 from training.ssim import fragment_ssim_db
 from training.synthesis import SPEC, ClipFacts
 from training.workers import parse_jobs, workers
+from training.xpsnr import XpsnrMeter, clip_db
 
 #: Types of LIVE-APV, in its order.
 LIVE_APV_TYPES = ("aliasing", "compression", "frame_drop", "flicker", "interlacing", "judder")
@@ -88,6 +89,7 @@ class Settings:
     width: int
     height: int
     seed: int
+    reference: labels.Reference = "ssim"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -101,6 +103,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="length of a clip")
     parser.add_argument("--height", type=int, default=360, help="of the clips, 16:9; sources must be larger")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--reference", choices=labels.REFERENCES, default="ssim", help="what grades spatial types")
     parser.add_argument("--jobs", type=parse_jobs, default=os.cpu_count() or 1, metavar="N", help="processes")
 
 
@@ -122,7 +125,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
         raise UsageError(f"--height must be even and at least 144, got {args.height}")
     width = round(args.height * 16 / 9 / 2) * 2
     types, levels = tuple(dict.fromkeys(args.types)), tuple(sorted(set(args.levels)))
-    return Settings(types, levels, args.seconds, width, args.height, args.seed)
+    return Settings(types, levels, args.seconds, width, args.height, args.seed, args.reference)
 
 
 def make_standin(sources: Sequence[Path], out: Path, settings: Settings, jobs: int) -> Path:
@@ -143,7 +146,8 @@ def make_standin(sources: Sequence[Path], out: Path, settings: Settings, jobs: i
     """
     record = out / "standin.json"
     wanted = json.loads(json.dumps(asdict(settings)))
-    if record.is_file() and json.loads(record.read_text(encoding="utf-8")) != wanted:
+    # Sets that were made before there was a choice are graded by SSIM.
+    if record.is_file() and {"reference": "ssim"} | json.loads(record.read_text(encoding="utf-8")) != wanted:
         raise UsageError(f"{out} holds a set of other settings ({record.name}); take another folder")
     contents = find_standin_contents(sources, settings)
     (out / "clips").mkdir(parents=True, exist_ok=True)
@@ -156,7 +160,7 @@ def make_standin(sources: Sequence[Path], out: Path, settings: Settings, jobs: i
         for done in as_completed([pool.submit(make_content, content, out, settings) for content in todo]):
             done.result()
             bar.advance(task)
-    return _write_manifest(out, contents)
+    return _write_manifest(out, contents, settings.reference)
 
 
 def find_standin_contents(sources: Sequence[Path], settings: Settings) -> list[StandinContent]:
@@ -250,15 +254,18 @@ def make_content(content: StandinContent, out: Path, settings: Settings) -> None
         else:
             pictures = distort(iter(clean), kind, level, seed=np.random.default_rng(seed), fps=fps)
         ssim: list[float] = []
-        seen = _compared(islice(pictures, length), clean, ssim)
+        graded = settings.reference == "xpsnr" and kind != "clean" and kind not in labels.TEMPORAL
+        meter = XpsnrMeter(fps) if graded else None
+        seen = _compared(islice(pictures, length), clean, ssim, meter)
         name = f"{content.name}_{settings.height}_{kind}{level or ''}.mp4"
         written = write_clip(out / "clips" / name, seen, content.fps, codec=_CODEC, quality=_CRF)
         if written != length:
             raise DataError(name, [f"{written} pictures came out of {length}"])
+        xpsnr = clip_db(meter.values().y, labels.XPSNR_CAP_DB) if meter is not None else None
         # Motion per 1/25 s, whatever the rate.
         facts = ClipFacts(
             content.name, content.stem, kind, level, "", settings.width, settings.height,
-            motion * fps / 25, float(np.mean(ssim)),
+            motion * fps / 25, float(np.mean(ssim)), xpsnr,
         )  # fmt: skip
         rows.append({"file": name, "number": number, "fps": str(content.fps), "pictures": written} | asdict(facts))
     file = _facts_file(out, content)
@@ -272,13 +279,17 @@ def _number(name: str) -> int:
     return int.from_bytes(name.encode(), "big") % (2**61 - 1)
 
 
-def _compared(pictures: Iterator[Picture], clean: Sequence[Picture], ssim: list[float]) -> Iterator[Picture]:
-    """The same pictures; every fifth is compared with its clean one on the way."""
+def _compared(
+    pictures: Iterator[Picture], clean: Sequence[Picture], ssim: list[float], meter: XpsnrMeter | None
+) -> Iterator[Picture]:
+    """The same pictures; on the way every fifth is compared with its clean one by SSIM, and all by a meter."""
     cutter = PictureCutter(SPEC)
     for t, picture in enumerate(pictures):
         if t % 5 == 0:
             y, reference = (cutter.pixels(to_frame(p))[0] for p in (picture, clean[t]))
             ssim.append(fragment_ssim_db(reference, y))
+        if meter is not None:
+            meter.push(clean[t], picture)
         yield picture
 
 
@@ -288,29 +299,29 @@ def _facts_file(out: Path, content: StandinContent) -> Path:
 
 COLUMNS = (
     "file", "score", "content", "stem", "distortion", "level", "label_source", "anchor", "anchor_source", "ssim_db",
-    "motion", "fps", "pictures", "source", "licence",
+    "xpsnr_db", "motion", "fps", "pictures", "source", "licence",
 )  # fmt: skip
 
 
-def _write_manifest(out: Path, contents: Sequence[StandinContent]) -> Path:
+def _write_manifest(out: Path, contents: Sequence[StandinContent], reference: labels.Reference) -> Path:
     """Labels of all clips together: the scale of a full-reference value is the set's."""
     found: list[tuple[StandinContent, dict[str, object], ClipFacts]] = []
     for content in contents:
         for row in json.loads(_facts_file(out, content).read_text(encoding="utf-8")):
-            facts = ClipFacts(**{name: row[name] for name in ClipFacts.__dataclass_fields__})
+            facts = ClipFacts(**{name: row[name] for name in ClipFacts.__dataclass_fields__ if name in row})
             found.append((content, row, facts))
-    scales = labels.spatial_scales([facts for _, _, facts in found])
+    scales = labels.spatial_scales([facts for _, _, facts in found], reference)
     target = out / "manifest.csv"
     with target.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         for content, row, facts in found:
             told = manifest_of(content.source.path.parent).get(content.source.path.name, {})
-            origin = labels.provenance(facts)
+            origin = labels.provenance(facts, reference)
             writer.writerow(
                 {
                     "file": row["file"],
-                    "score": f"{100 * labels.label(facts, scales):.3f}",
+                    "score": f"{100 * labels.label(facts, scales, reference):.3f}",
                     "content": facts.content,
                     "stem": facts.stem,
                     "distortion": facts.kind,
@@ -319,6 +330,7 @@ def _write_manifest(out: Path, contents: Sequence[StandinContent]) -> Path:
                     "anchor": "" if origin.anchor is None else f"{100 * origin.anchor:g}",
                     "anchor_source": origin.anchor_source,
                     "ssim_db": f"{facts.ssim_db:.2f}",
+                    "xpsnr_db": "" if facts.xpsnr_db is None else f"{facts.xpsnr_db:.2f}",
                     "motion": f"{facts.motion:.2f}",
                     "fps": row["fps"],
                     "pictures": row["pictures"],

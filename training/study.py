@@ -33,6 +33,7 @@ from training.feature_cache import Extraction
 from training.feature_set import FeatureSet, read_feature_set
 from training.features import index_features
 from training.imagenet import imagenet_available
+from training.labels import REFERENCES
 from training.models import ROWS
 from training.seeds import parse_seeds
 from training.splits import DEFAULT_SHARES, GROUPINGS, split_groups
@@ -64,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     made.add_argument("--seconds", type=float, default=3.0)
     made.add_argument("--height", type=int, default=360)
     made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--reference", choices=REFERENCES, default="ssim", help="what grades spatial types")
     parser.add_argument(
         "--trunks",
         choices=("auto", "imagenet", "trained"),
@@ -130,8 +132,9 @@ def _data_set(args: argparse.Namespace) -> tuple[list[Clip], dict[str, str]]:
         scores = standin.make_standin(args.sources, folder, standin.settings_of(args), args.jobs)
         clips = DATASETS["manifest"](scores, folder / "clips")
         note = (
-            "pseudo-labels, no opinions of people: severity ranks for temporal types, SSIM for spatial ones, both "
-            "placed by LIVE-APV's published group means; each row of the manifest names its source"
+            "pseudo-labels, no opinions of people: severity ranks for temporal types, "
+            f"{args.reference.upper()} for spatial ones, both placed by LIVE-APV's published group means; each row "
+            "of the manifest names its source"
         )
         return clips, {"data set": "stand-in made of clean clips", "labels": note}
     return DATASETS[args.dataset](args.scores, args.videos), {"data set": args.dataset}

@@ -54,6 +54,7 @@ class ClipFacts:
     height: int
     motion: float  # mean |dY| of the clean clip on the small luma, grey levels
     ssim_db: float  # mean over pictures, against the clean clip, on the fragments
+    xpsnr_db: float | None = None  # of the clip, luma, against the clean clip; None where it was not taken
 
 
 # --- clips for the head ----------------------------------------------------------------------------------------

@@ -25,8 +25,10 @@ from training.synthesis import ClipFacts
 pytestmark = pytest.mark.train
 
 
-def facts(kind: str, level: int, *, motion: float = 6.0, ssim_db: float = 12.0) -> ClipFacts:
-    return ClipFacts("c", "c", kind, level, "", 640, 360, motion, ssim_db)
+def facts(
+    kind: str, level: int, *, motion: float = 6.0, ssim_db: float = 12.0, xpsnr_db: float | None = None
+) -> ClipFacts:
+    return ClipFacts("c", "c", kind, level, "", 640, 360, motion, ssim_db, xpsnr_db)
 
 
 def test_every_distortion_has_an_anchor_and_says_whose() -> None:
@@ -77,3 +79,24 @@ def test_a_set_without_level_three_is_placed_by_the_levels_it_has() -> None:
     placed = labels(some, spatial_scales(some))
     assert (np.diff(placed) < 0).all()
     assert abs(np.mean(CLEAN - placed) - ANCHORS["compression"]) < 0.05
+
+
+def test_xpsnr_grades_spatial_types_alone_and_says_so() -> None:
+    for kind in DISTORTIONS:
+        by_xpsnr = [facts(kind, level, xpsnr_db=36.0 - 3 * level) for level in LEVELS]
+        scales = spatial_scales(by_xpsnr, "xpsnr")
+        found = labels(by_xpsnr, scales, "xpsnr")
+        assert (np.diff(found) < 0).all()
+        source = provenance(by_xpsnr[0], "xpsnr").source
+        if kind in TEMPORAL:
+            assert source == "rank"
+            assert found.tolist() == labels(by_xpsnr, {}).tolist()
+        else:
+            assert source.startswith("full-reference (XPSNR)")
+            assert np.mean(CLEAN - found[2:3]) == pytest.approx(ANCHORS[kind])
+    assert provenance(facts("clean", 0), "xpsnr") == ("clean", None, "")
+
+
+def test_a_value_that_was_not_taken_is_not_made_up() -> None:
+    with pytest.raises(ValueError, match="XPSNR was not taken"):
+        label(facts("blur", 3), {"blur": 1.0}, "xpsnr")

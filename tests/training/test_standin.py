@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -115,6 +116,34 @@ def test_every_label_says_what_it_is_made_of_and_calls_itself_no_opinion(made: P
             assert float(row["anchor"]) > 0
     assert {row["licence"] for row in rows(made) if row["content"] == "pal"} == {"CC0"}
     assert "mos" not in (made / "manifest.csv").read_text().lower()
+
+
+def test_xpsnr_grades_spatial_types_where_it_is_asked_for(made: Path, sources: Path, tmp_path: Path) -> None:
+    assert {row["xpsnr_db"] for row in rows(made)} == {""}
+    settings = replace(SETTINGS, types=("blur",), levels=(3,), reference="xpsnr")
+    make_standin([sources], tmp_path, settings, 1)
+    by_ssim = {row["file"]: row for row in rows(made)}
+    for row in rows(tmp_path):
+        before = by_ssim[row["file"]]
+        if row["distortion"] == "blur":
+            assert row["label_source"] == "full-reference (XPSNR)"
+            assert 10 < float(row["xpsnr_db"]) < 60
+        else:
+            assert row == before
+        assert (tmp_path / "clips" / row["file"]).read_bytes() == (made / "clips" / row["file"]).read_bytes()
+    with pytest.raises(UsageError, match="other settings"):
+        make_standin([sources], tmp_path, replace(settings, reference="ssim"), 1)
+
+
+def test_a_set_made_before_there_was_a_choice_goes_on(made: Path, sources: Path, tmp_path: Path) -> None:
+    out = Path(shutil.copytree(made, tmp_path / "set"))
+    record = json.loads((out / "standin.json").read_text())
+    (out / "standin.json").write_text(json.dumps({k: v for k, v in record.items() if k != "reference"}))
+    for file in (out / "facts").iterdir():
+        told = [{k: v for k, v in row.items() if k != "xpsnr_db"} for row in json.loads(file.read_text())]
+        file.write_text(json.dumps(told))
+    make_standin([sources], out, SETTINGS, 1)
+    assert (out / "manifest.csv").read_text() == (made / "manifest.csv").read_text()
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_one_others(made: Path, sources: Path, tmp_path: Path) -> None:
