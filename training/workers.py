@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -30,7 +32,8 @@ def workers(
 ) -> Iterator[ProcessPoolExecutor]:
     """A pool of new processes; where anything fails, what has not begun is dropped.
 
-    They are spawned, not forked: forks of a process with threads (torch, OpenVINO) may hang.
+    They are spawned, not forked: forks of a process with threads (torch, OpenVINO) may hang. They end with this
+    process, also where it is killed.
 
     Args:
         jobs: Processes at most.
@@ -40,7 +43,8 @@ def workers(
     Raises:
         TrainingError: A process died of something other than an exception.
     """
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), start, arguments) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, _begin, (start, arguments)) as pool:
         try:
             yield pool
         except BrokenProcessPool as error:
@@ -50,3 +54,18 @@ def workers(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def _begin(start: Callable[..., object] | None, arguments: tuple[Any, ...]) -> None:
+    """First thing in a worker."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        # Workers hold both ends of the queue that they wait on, so they would never see a killed parent's end.
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, name="vqwatch-follow-parent", daemon=True).start()
+    if start is not None:
+        start(*arguments)

@@ -6,7 +6,10 @@ import argparse
 import os
 import pickle
 import signal
+import subprocess
+import sys
 
+import psutil
 import pytest
 
 from engines import EngineError, PictureError
@@ -22,6 +25,22 @@ def test_a_worker_that_is_killed_is_one_line() -> None:
     with pytest.raises(TrainingError, match="a worker process died") as caught, workers(1) as pool:
         pool.submit(die).result()
     assert "\n" not in str(caught.value)
+
+
+def test_workers_end_with_a_killed_parent() -> None:
+    program = (
+        "import os, time\n"
+        "from training.workers import workers\n"
+        "if __name__ == '__main__':\n"
+        "    with workers(1) as pool:\n"
+        "        print(pool.submit(os.getpid).result(), flush=True)\n"
+        "        pool.submit(time.sleep, 300).result()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        worker = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+        worker.wait(timeout=20)
 
 
 def test_what_workers_raise_is_passed_on() -> None:
