@@ -29,12 +29,13 @@ def say(text: str) -> None:
 def write_for_ever(path: Path, begun: int) -> NoReturn:
     ledger = Ledger(path, clock=time.time)
     seq = ledger.standing().next_seq.get(CAM, 1)
-    event = AlertEvent("", 0, CAM, "lost", Severity.CRITICAL, "raised", 1e9)
+    # Of today: delivered events of years ago would be due to be forgotten.
+    event = AlertEvent("", 0, CAM, "lost", Severity.CRITICAL, "raised", time.time())
     while True:
         if seq % 2:
             event = replace(event, id=f"alert-{seq}", seq=seq, status="raised", cleared_at=None)
         else:
-            event = replace(event, id=f"alert-{seq - 1}", seq=seq, status="cleared", cleared_at=2e9)
+            event = replace(event, id=f"alert-{seq - 1}", seq=seq, status="cleared", cleared_at=time.time())
         ledger.write([event])
         say(f"recorded {seq}")
         os.write(begun, b".")
