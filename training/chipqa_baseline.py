@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import as_completed
 from dataclasses import asdict
@@ -13,20 +12,19 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from training.chipqa import ClipStatistics, clip_statistics
 from training.chipqa_svr import ChipqaRegressor
-from training.clips import Clip, read_planes
+from training.clips import Clip, read_planes, require_unique
 from training.datasets import DATASETS
 from training.errors import DataError, UsageError
 from training.metrics import Agreement, agreement
 from training.niqe import fit_pristine
 from training.seeds import parse_seeds
 from training.splits import DEFAULT_SHARES, GROUPINGS, split_groups
-from training.workers import parse_jobs, workers
+from training.workers import one_thread, parse_jobs, workers
 
 F64 = npt.NDArray[np.float64]
 
@@ -58,8 +56,7 @@ def cached_statistics(clips: Sequence[Clip], cache: Path, device: str, jobs: int
     Raises:
         DataError: Two clips share a name, or a clip cannot be decoded or is too small or short.
     """
-    if twice := [name for name, count in Counter(clip.name for clip in clips).items() if count > 1]:
-        raise DataError("clips", [f"{name}: name used twice" for name in twice])
+    require_unique("clips", (clip.name for clip in clips))
     cache.mkdir(parents=True, exist_ok=True)
     files = [cache / f"{clip.name}.npz" for clip in clips]
     todo = [(clip, file, device) for clip, file in zip(clips, files, strict=True) if not file.exists()]
@@ -71,15 +68,11 @@ def cached_statistics(clips: Sequence[Clip], cache: Path, device: str, jobs: int
                 _keep_statistics(*work)
                 bar.advance(task)
         else:
-            with workers(min(jobs, len(todo)), _one_thread) as pool:
+            with workers(min(jobs, len(todo)), one_thread) as pool:
                 for done in as_completed([pool.submit(_keep_statistics, *work) for work in todo]):
                     done.result()
                     bar.advance(task)
     return [ClipStatistics.load(file) for file in files]
-
-
-def _one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 def _keep_statistics(clip: Clip, file: Path, device: str) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -97,6 +98,16 @@ def file_problem(clip: Clip) -> str | None:
         if size % frame_bytes:
             return f"{name}: truncated ({size} bytes is {size / frame_bytes:.2f} frames of {width}x{height})"
     return None
+
+
+def require_unique(subject: str, names: Iterable[str]) -> None:
+    """Refuse names that files and rows could not tell apart.
+
+    Raises:
+        DataError: Names every one that is used more than once.
+    """
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise DataError(subject, [f"{name}: name used twice" for name in twice])
 
 
 def require_files(subject: str, clips: Sequence[Clip], problems: Sequence[str] = ()) -> None:

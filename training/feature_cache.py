@@ -136,7 +136,6 @@ def extract_all(clips: Sequence[Clip], work: Extraction, jobs: int = 1) -> list[
         DataError: Names every clip that cannot be read; the others are in the cache by then.
         EngineError: The trunk cannot be run here.
     """
-    open_engine(work.trunk.bundle(), work.engine, work.precision).close()  # its fault is not a broken pool's
     found: dict[int, dict[str, Path]] = {}
     problems: list[str] = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -151,6 +150,7 @@ def extract_all(clips: Sequence[Clip], work: Extraction, jobs: int = 1) -> list[
                     problems += _told(clip, error)
                 bar.advance(task)
         else:
+            open_engine(work.trunk.bundle(), work.engine, work.precision).close()  # its fault is not a broken pool's
             with workers(jobs, _start_worker, (work, 1)) as pool:
                 running: dict[Future[dict[str, Path]], int] = {
                     pool.submit(_run_worker, clip): index for index, clip in enumerate(clips)

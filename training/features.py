@@ -6,14 +6,12 @@ import argparse
 import json
 import os
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from engines.base import Precision
-from training.clips import Clip
+from training.clips import Clip, require_unique
 from training.datasets import DATASETS
-from training.errors import DataError
 from training.feature_cache import Extraction, extract_all
 from training.feature_extraction import RATES, parse_rate
 from training.feature_set import write_index
@@ -80,8 +78,7 @@ def index_features(clips: Sequence[Clip], work: Extraction, out: Path, jobs: int
     Raises:
         DataError: Two clips share a name, so that an index could not tell them apart; or as `extract_all`.
     """
-    if twice := [name for name, count in Counter(clip.name for clip in clips).items() if count > 1]:
-        raise DataError("clips", [f"{name}: name used twice" for name in twice])
+    require_unique("clips", (clip.name for clip in clips))
     files = extract_all(clips, work, jobs)
     out.mkdir(parents=True, exist_ok=True)
     indices = {}

@@ -12,7 +12,6 @@ import csv
 import json
 import os
 import sys
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
@@ -29,6 +28,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from engines.preprocess import PictureCutter
 from training import labels
 from training.clip_writer import write_clip
+from training.clips import require_unique
 from training.distortions import DISTORTIONS, LEVELS, distort
 from training.errors import DataError, UsageError
 from training.pictures import Picture, from_frame, to_frame
@@ -98,13 +98,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--sources", type=Path, nargs="+", required=True, metavar="DIR", help="folders of clean clips and stills"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="clips and manifest.csv go here")
+    add_settings(parser)
+    parser.add_argument("--jobs", type=parse_jobs, default=os.cpu_count() or 1, metavar="N", help="processes")
+
+
+def add_settings(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Adds the arguments that `settings_of` reads."""
     parser.add_argument("--types", nargs="+", choices=list(DISTORTIONS), default=list(LIVE_APV_TYPES), metavar="TYPE")
     parser.add_argument("--levels", nargs="+", type=int, choices=LEVELS, default=[2, 4], metavar="1-5")
     parser.add_argument("--seconds", type=float, default=3.0, help="length of a clip")
     parser.add_argument("--height", type=int, default=360, help="of the clips, 16:9; sources must be larger")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--reference", choices=labels.REFERENCES, default="ssim", help="what grades spatial types")
-    parser.add_argument("--jobs", type=parse_jobs, default=os.cpu_count() or 1, metavar="N", help="processes")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -189,8 +194,7 @@ def find_standin_contents(sources: Sequence[Path], settings: Settings) -> list[S
             found.append(StandinContent(source, source.name + suffix, source.stem, first, part - spare, fps))
     stills = tuple(c for c in candidates if not c.is_video)
     found += [StandinContent(c, c.name, c.stem, 0, 0, _STILL_FPS, stills) for c in stills]
-    if twice := [name for name, count in Counter(content.name for content in found).items() if count > 1]:
-        raise DataError("sources", [f"{name}: name used twice" for name in twice])
+    require_unique("sources", (content.name for content in found))
     if len(found) < _MIN_CONTENTS:
         raise DataError("sources", [f"{len(found)} usable contents; a split needs {_MIN_CONTENTS} at least"])
     return found

@@ -27,13 +27,11 @@ from training.chipqa import ClipStatistics
 from training.chipqa_baseline import cached_statistics, predict_split
 from training.clips import Clip
 from training.datasets import DATASETS
-from training.distortions import DISTORTIONS, LEVELS
 from training.errors import TrainingError, UsageError
 from training.feature_cache import Extraction
 from training.feature_set import FeatureSet, read_feature_set
 from training.features import index_features
 from training.imagenet import imagenet_available
-from training.labels import REFERENCES
 from training.models import ROWS
 from training.seeds import parse_seeds
 from training.splits import DEFAULT_SHARES, GROUPINGS, split_groups
@@ -44,7 +42,7 @@ from training.study_settings import SETTINGS, Stages, check_splits, compare_sett
 from training.trainer import METRICS_FILE, RECIPES, Recipe, train_run, write_predictions
 from training.trunk_graph import TrunkGraph
 from training.trunk_sources import TrunkChoice, choose_trunk, parse_input
-from training.workers import parse_jobs, workers
+from training.workers import one_thread, parse_jobs, workers
 
 STANDIN = "standin"
 
@@ -58,14 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     rated.add_argument("--videos", type=Path, metavar="DIR")
     made = parser.add_argument_group("the stand-in set (as `standin`)")
     made.add_argument("--sources", type=Path, nargs="+", metavar="DIR", help="folders of clean clips and stills")
-    made.add_argument(
-        "--types", nargs="+", choices=list(DISTORTIONS), default=list(standin.LIVE_APV_TYPES), metavar="TYPE"
-    )
-    made.add_argument("--levels", nargs="+", type=int, choices=LEVELS, default=[2, 4], metavar="1-5")
-    made.add_argument("--seconds", type=float, default=3.0)
-    made.add_argument("--height", type=int, default=360)
-    made.add_argument("--seed", type=int, default=0)
-    made.add_argument("--reference", choices=REFERENCES, default="ssim", help="what grades spatial types")
+    standin.add_settings(made)
     parser.add_argument(
         "--trunks",
         choices=("auto", "imagenet", "trained"),
@@ -235,11 +226,6 @@ def _run_job(job: _Job) -> float:
     return train_run(data, split, job.cell.by, head, job.recipe, job.seed, job.folder, job.cell.row).test.srocc
 
 
-def _one_thread() -> None:
-    # One run a core: faster than all cores on one run, and the same figures on machines of any size.
-    torch.set_num_threads(1)
-
-
 def _run_all(jobs: Sequence[_Job], processes: int) -> None:
     """Runs what is not finished.
 
@@ -251,7 +237,7 @@ def _run_all(jobs: Sequence[_Job], processes: int) -> None:
     failed: list[str] = []
     with (
         Progress(*columns, console=Console(stderr=True)) as bar,
-        workers(max(1, min(processes, len(todo))), _one_thread) as pool,
+        workers(max(1, min(processes, len(todo))), one_thread) as pool,
     ):
         task = bar.add_task("runs", total=len(jobs), completed=len(jobs) - len(todo))
         running = {pool.submit(_run_job, job): job for job in todo}

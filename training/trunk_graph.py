@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from engines.backbone import Trunk
@@ -60,7 +60,7 @@ class TrunkGraph:
     @property
     def identity(self) -> str:
         """12 hex digits of everything that can change a feature of the same picture, but the precision."""
-        record = json.dumps([self.sha256, _record_of(self.input)], sort_keys=True)
+        record = json.dumps([self.sha256, asdict(self.input)], sort_keys=True)
         return hashlib.sha256(record.encode()).hexdigest()[:12]
 
     def bundle(self) -> Bundle:
@@ -68,7 +68,7 @@ class TrunkGraph:
         manifest = Manifest(
             name=self.name,
             version="0",
-            input=InputPart(**_record_of(self.input)),
+            input=InputPart(**asdict(self.input)),
             trunk=TrunkPart(
                 file=GRAPH, sha256=self.sha256, depth=self.depth, width=self.width, feature_size=self.feature_size
             ),
@@ -124,18 +124,8 @@ def write_trunk(trunk: Trunk, spec: InputSpec, folder: Path, name: str) -> Trunk
         "depth": made.depth,
         "width": made.width,
         "feature_size": made.feature_size,
-        "input": _record_of(spec),
+        "input": asdict(spec),
         "sha256": made.sha256,
     }
     (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return made
-
-
-def _record_of(spec: InputSpec) -> dict[str, object]:
-    return {
-        "mode": spec.mode.value,
-        "grid": spec.grid,
-        "patch": spec.patch,
-        "size": spec.size,
-        "colour": spec.colour,
-    }

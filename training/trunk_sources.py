@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -13,7 +12,7 @@ import torch
 from torch import nn
 
 from engines.backbone import DEPTHS, Trunk, load_backbone_weights
-from engines.bundle import sha256_of
+from engines.bundle import InputPart, sha256_of
 from engines.preprocess import InputMode, InputSpec
 from training import trunk as trunk_training
 from training.errors import DataError, UsageError
@@ -144,24 +143,14 @@ def settle_statistics(trunk: Trunk, spec: InputSpec, seed: int) -> None:
     trunk.eval()
 
 
-_INPUT = re.compile(r"(?P<full>full)|resize:(?P<size>\d+)|fragments:(?P<grid>\d+)x(?P<patch>\d+)")
-
-
 def parse_input(text: str) -> InputSpec:
     """``full``, ``resize:540`` or ``fragments:4x32``; the first two are RGB, fragments are YUV.
 
     Raises:
         UsageError: It is none of these, or of impossible sizes.
     """
-    match = _INPUT.fullmatch(text)
-    if match is None:
-        raise UsageError(f"an input is full, resize:SIZE or fragments:GRIDxPATCH, not {text!r}")
     try:
-        if match["full"]:
-            return InputSpec(InputMode.FULL, colour="rgb")
-        if match["size"]:
-            return InputSpec(InputMode.RESIZE, size=int(match["size"]), colour="rgb")
-        return InputSpec(InputMode.FRAGMENTS, grid=int(match["grid"]), patch=int(match["patch"]), colour="yuv")
+        return InputPart.parse(text, "yuv" if text.startswith("fragments") else "rgb").spec()
     except ValueError as error:
         raise UsageError(str(error)) from error
 
