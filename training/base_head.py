@@ -19,7 +19,6 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
 
-from monitor.core.side_channel import SIDE_NAMES
 from monitor.types import CAUSES, F64
 from training import trunk as trunk_training
 from training.labels import TEMPORAL, labels, spatial_scales
@@ -42,7 +41,7 @@ class Clips:
 
     Attributes:
         trunk: (N, T, 8) float32 trunk outputs.
-        side: (N, T, 21) float32.
+        side: (N, T, S) float32.
         facts: N records.
         label: (N,) float64.
         group: (N,) index of the group: one content under one kind of impairment.
@@ -94,13 +93,13 @@ class HeadModel(nn.Module):
             self.register_buffer(f"{name}_mean", flat.mean(0))
             self.register_buffer(f"{name}_sd", flat.std(0).clamp_min(1e-3))
         self.trunk_in = nn.Linear(clips.trunk.shape[-1], TRUNK_IN)
-        self.side_in = nn.Linear(len(SIDE_NAMES), SIDE_IN)
+        self.side_in = nn.Linear(clips.side.shape[-1], SIDE_IN)
         self.gru = nn.GRU(TRUNK_IN + SIDE_IN, HIDDEN, batch_first=True)
         self.q = nn.Linear(HIDDEN, 1)
         self.cause = nn.Linear(3 * HIDDEN + TRUNK_IN + SIDE_IN, len(CAUSES))
 
     def forward(self, trunk: Tensor, side: Tensor, read_at: list[int]) -> tuple[Tensor, Tensor]:
-        """(B, T, 8), (B, T, 21) -> q (B, T) and cause logits (B, len(read_at), C) at the given samples."""
+        """(B, T, 8), (B, T, S) -> q (B, T) and cause logits (B, len(read_at), C) at the given samples."""
         trunk = ((trunk - self.trunk_mean) / self.trunk_sd).clamp(-_CLAMP, _CLAMP)
         side = ((side - self.side_mean) / self.side_sd).clamp(-_CLAMP, _CLAMP)
         if self.training:

@@ -3,7 +3,7 @@
 Clean material is 0.95. Temporal impairments get the published group mean of their type (a loose anchor at level 3),
 a factor of the level, and a factor of the motion that makes them visible. Spatial impairments get a full-reference
 value (SSIM, or XPSNR where that is asked for), scaled for each type so that the mean of its level 3 meets the anchor of
-the type.
+the type. A mixture of two gets the damage of both by their levels.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def spatial_scales(facts: Sequence[ClipFacts], reference: Reference = "ssim") ->
     for kind, anchor in ANCHORS.items():
         if kind in TEMPORAL:
             continue
-        of_kind = [f for f in facts if f.kind == kind]
+        of_kind = [f for f in facts if f.kind == kind and not f.second]
         # A set without level 3 is placed by the levels that it has.
         used = [f for f in of_kind if f.level == 3] or of_kind
         damage = [_damage(f, reference) for f in used]
@@ -82,7 +82,12 @@ def label(facts: ClipFacts, scales: dict[str, float], reference: Reference = "ss
         return CLEAN
     anchor = ANCHORS[facts.kind]
     by_level = anchor * _LEVEL_FACTORS[facts.level - 1]
-    if facts.kind == "black":
+    if facts.second:
+        # What both do to the picture is not told apart by a full-reference value. The lesser one takes its share of
+        # what the worse one leaves.
+        lesser = ANCHORS[facts.second] * _LEVEL_FACTORS[facts.second_level - 1]
+        damage = by_level + (1 - by_level) * lesser
+    elif facts.kind == "black":
         damage = by_level
     elif facts.kind in TEMPORAL:
         # Flicker, judder, drops and combs hide in stillness; exponent and limits as in the first experiment.
@@ -115,7 +120,7 @@ def provenance(facts: ClipFacts, reference: Reference = "ssim") -> Provenance:
     if facts.level == 0:
         return Provenance("clean", None, "")
     source = "full-reference" if reference == "ssim" else "full-reference (XPSNR)"
-    if facts.kind in TEMPORAL:
+    if facts.kind in TEMPORAL or facts.second:
         source = "rank"
     elif facts.kind in _HALF_RANKED:
         source += " + rank"

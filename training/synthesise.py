@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from training.sources import find_contents, split_contents, write_provenance
-from training.synthesis import DISTORTED, Job, clip_jobs, picture_jobs, run_job
+from training.sources import Content, find_contents, split_contents, write_provenance
+from training.synthesis import DISTORTED, MIXED, make_group
+from training.trunk_pictures import make_pictures
 
 HOLDOUT_SHARE = 0.14
+#: Kinds of groups, in the order in which they take turns.
+KINDS = (*DISTORTED, MIXED)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,9 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the material goes")
     parser.add_argument("--pictures", type=int, default=500, metavar="N", help="batches of 30 trunk pictures")
-    parser.add_argument("--groups", type=int, default=160, metavar="N", help="training groups of four clips")
+    parser.add_argument(
+        "--groups", type=int, default=160, metavar="N", help="training groups: clean, benign, five levels"
+    )
     parser.add_argument("--holdout-groups", type=int, default=64, metavar="N", help="hold-out groups")
-    parser.add_argument("--kinds", nargs="+", default=DISTORTED, choices=DISTORTED, help="impairments of the groups")
+    parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS, help="impairments of the groups")
     parser.add_argument("--jobs", type=int, default=multiprocessing.cpu_count(), metavar="N", help="processes")
     parser.add_argument("--seed", type=int, default=1, metavar="N")
 
@@ -53,3 +60,37 @@ def run(args: argparse.Namespace) -> int:
             if result.startswith("skipped"):
                 print(result)
     return 0
+
+
+Job = tuple[Callable[..., str], tuple[object, ...]]
+
+
+def clip_jobs(contents: list[Content], groups: int, out: Path, seed: int, kinds: Sequence[str] = KINDS) -> list[Job]:
+    """Groups spread evenly over kinds and contents; clips come up as often as six stills."""
+    if not contents or not groups:
+        return []
+    rng = np.random.default_rng(seed)
+    weights = np.array([6.0 if c.is_video else 1.0 for c in contents])
+    order = rng.choice(len(contents), size=groups, p=weights / weights.sum())
+    return [
+        (make_group, (contents[c], contents, kinds[i % len(kinds)], out, seed * 100_000 + i))
+        for i, c in enumerate(order)
+    ]
+
+
+def picture_jobs(contents: list[Content], count: int, out: Path, seed: int) -> list[Job]:
+    """Batches of trunk pictures, each of one content."""
+    if not contents or not count:
+        return []
+    rng = np.random.default_rng(seed)
+    order = np.concatenate([rng.permutation(len(contents)) for _ in range(count // len(contents) + 1)])[:count]
+    return [(make_pictures, (contents[c], contents, out, seed * 100_000 + i)) for i, c in enumerate(order.tolist())]
+
+
+def run_job(job: Job) -> str:
+    """Runs one job; a broken source is reported, not fatal."""
+    function, arguments = job
+    try:
+        return function(*arguments)
+    except (OSError, ValueError) as error:
+        return f"skipped {arguments[0]}: {error}"

@@ -21,10 +21,9 @@ from torch import Tensor, nn
 
 from engines.backbone import DEPTHS, Trunk
 from engines.base import Precision
-from engines.bundle import Bundle, HeadPart, InputPart, Manifest, TrunkPart
-from engines.export import export_onnx
 from engines.openvino import OpenVinoEngine
 from training.synthesis import SPEC, TRUNK_CLASSES
+from training.trunk_graph import RECORD, TrunkGraph, write_trunk
 
 #: SSIM in dB is divided by this so that its spread is near that of the class logits.
 SSIM_SCALE_DB = 16.0
@@ -271,23 +270,9 @@ class OutputReader:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._weight = model.outputs.weight.detach().numpy()
         self._bias = model.outputs.bias.detach().numpy()
-        graph = self._folder / "trunk.onnx"
-        if not graph.exists():
-            export_onnx(model.trunk, SPEC, graph)
-        manifest = Manifest(
-            name="trunk",
-            version="0",
-            input=InputPart(mode=SPEC.mode, grid=SPEC.grid, patch=SPEC.patch, colour="yuv"),
-            trunk=TrunkPart(
-                file=graph.name,
-                sha256="0" * 64,
-                depth=model.trunk.depth,
-                width=model.trunk.width,
-                feature_size=model.trunk.feature_size,
-            ),
-            head=HeadPart(file="none", sha256="0" * 64, kind="bottleneck"),
-        )
-        self._engine = OpenVinoEngine(Bundle(self._folder, manifest, {}), Precision.F32)
+        kept = (self._folder / RECORD).is_file()
+        graph = TrunkGraph.load(self._folder) if kept else write_trunk(model.trunk, SPEC, self._folder, "trunk")
+        self._engine = OpenVinoEngine(graph.bundle(), Precision.F32)
 
     def read(self, group: Path) -> npt.NDArray[np.float32]:
         """Outputs of a group file's clips, (V, T, 8) float32."""

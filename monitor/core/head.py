@@ -44,7 +44,7 @@ class Head(Protocol):
     names_causes: bool
 
     def reduce(self, features: npt.NDArray[np.floating], side: npt.NDArray[np.floating] | None) -> F64:
-        """(B, feature_size) features and (B, side_size) side channel -> (B, D) inputs of the recurrence."""
+        """(B, feature_size) features and (B, side_size or more) side channel -> (B, D) inputs of the recurrence."""
         ...
 
     def step(self, reduced: F64, state: F64) -> HeadOutput:
@@ -149,9 +149,10 @@ class BottleneckHead:
         return features.astype(np.float64) @ self._bottleneck_w.T + self._bottleneck_b
 
     def reduce(self, features: npt.NDArray[np.floating], side: npt.NDArray[np.floating] | None) -> F64:
-        """(B, F), (B, S) -> (B, D + E)."""
+        """(B, F), (B, S or more) -> (B, D + E); what newer side channels have more, at the end, is not read."""
         if side is None:
             raise ValueError("this head needs the side channel")
+        side = side[:, : self.side_size]
         trunk = np.clip((self.bottleneck(features) - self._trunk_mean) / self._trunk_sd, -_CLAMP, _CLAMP)
         beside = np.clip((side.astype(np.float64) - self._side_mean) / self._side_sd, -_CLAMP, _CLAMP)
         left = np.maximum(trunk @ self._trunk_w.T + self._trunk_b, 0.0)

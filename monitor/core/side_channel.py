@@ -2,18 +2,22 @@
 
 It works at the full analysed rate on a small luma picture (motion, stillness, luma and contrast steps, cadence)
 and on native strips (combs, block edges, sharpness). Measured while the first model was made, it carries most of
-what is known about temporal faults. State is three small luma pictures and two counters per stream.
+what is known about temporal faults. State is three small luma pictures, two seconds of repeats and a few counters per
+stream.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
+from statistics import median
 
 import numpy as np
 
 from monitor.types import F32, U8
 
-#: Order of the numbers; part of a bundle's numeric identity.
+#: Order of the numbers; part of a bundle's numeric identity. Versions only add at the end, so that a head made for an
+#: older one reads the first of them.
 SIDE_NAMES = (
     "log_motion",
     "still_blocks",
@@ -36,8 +40,14 @@ SIDE_NAMES = (
     "still_run",
     "since_still",
     "still_period_change",
+    "still_share",
+    "longest_still",
+    "regular_repeats",
+    "log_jump",
 )
-SIDE_VERSION = 1
+SIDE_VERSION = 2
+#: How many numbers each version has.
+SIDE_SIZES = {1: 21, 2: len(SIDE_NAMES)}
 
 _BLOCK = 8
 #: A block counts as still under a quarter of a grey level of mean change: below any encoder's noise on a moving
@@ -46,6 +56,9 @@ _STILL_BLOCK = 0.25
 #: A picture is a repeat when nearly all of it is still; not all, since clocks and tickers run over repeats.
 _STILL_SHARE = 0.98
 _RUN_CAP = 50  # samples: two seconds at 25 fps
+_REGULAR_CAP = 20  # repeats
+#: Moving samples whose median motion a jump is measured against: half a second at 25 fps.
+_USUAL = 12
 _FLOOR = 0.05  # grey levels: keeps logarithms finite and quiet on still pictures
 #: Comb teeth: a line that differs from both neighbours by this much in the same direction...
 _COMB_STEP = 12
@@ -76,6 +89,9 @@ class SideChannel:
         self._since_still = _RUN_CAP
         self._last_period = _RUN_CAP
         self._period_change = _RUN_CAP
+        self._regular = 0
+        self._repeats: deque[bool] = deque(maxlen=_RUN_CAP)
+        self._moving: deque[float] = deque(maxlen=_USUAL)
 
     def push(self, luma: U8, columns: U8, rows: U8, *, step: float = 1.0, held: bool = False) -> F32:
         """Numbers of the next sample.
@@ -90,7 +106,7 @@ class SideChannel:
                 numbers stand; a repeat or gap of the source must not be flagged so.
 
         Returns:
-            (21,) float32 in the order of SIDE_NAMES.
+            (25,) float32 in the order of SIDE_NAMES.
         """
         previous = self._previous
         if held and previous is not None:
@@ -113,7 +129,11 @@ class SideChannel:
         motion = float(blocks.mean()) * scale
         over_two = float(np.abs(now - previous.before).mean(dtype=np.float64))
         second = np.abs(now - 2 * previous.luma + previous.before).mean(dtype=np.float64)
-        self._count_repeats(still=still_share >= _STILL_SHARE and not first)
+        still = still_share >= _STILL_SHARE and not first
+        self._count_repeats(still=still)
+        usual = median(self._moving) if self._moving else motion
+        if not still and not first:
+            self._moving.append(motion)
 
         vector = np.array(
             [
@@ -138,6 +158,10 @@ class SideChannel:
                 np.log1p(self._still_run),
                 np.log1p(self._since_still),
                 np.log1p(self._period_change),
+                sum(self._repeats) / _RUN_CAP,
+                np.log1p(_longest_run(self._repeats)),
+                np.log1p(self._regular),
+                np.log((motion + _FLOOR) / (usual + _FLOOR)),
             ],
             dtype=np.float32,
         )
@@ -149,6 +173,7 @@ class SideChannel:
 
         Judder repeats every k-th picture (the distance keeps its value); lost pictures come in irregular bursts.
         """
+        self._repeats.append(still)
         if not still:
             self._still_run = 0
             self._since_still = min(self._since_still + 1, _RUN_CAP)
@@ -156,8 +181,17 @@ class SideChannel:
         if self._still_run == 0:
             self._period_change = min(abs(self._since_still - self._last_period), _RUN_CAP)
             self._last_period = self._since_still
+            self._regular = min(self._regular + 1, _REGULAR_CAP) if self._period_change == 0 else 0
         self._still_run = min(self._still_run + 1, _RUN_CAP)
         self._since_still = 0
+
+
+def _longest_run(repeats: deque[bool]) -> int:
+    longest = run = 0
+    for repeat in repeats:
+        run = run + 1 if repeat else 0
+        longest = max(longest, run)
+    return longest
 
 
 def _differences(strips: U8, axis: int) -> np.ndarray:

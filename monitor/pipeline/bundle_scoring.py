@@ -10,7 +10,7 @@ from engines.errors import BundleError
 from engines.preprocess import InputSpec
 from monitor.core.head import Head, make_head
 from monitor.core.scorer import ScoringSpec
-from monitor.core.side_channel import SIDE_NAMES, SIDE_VERSION
+from monitor.core.side_channel import SIDE_SIZES, SIDE_VERSION
 from monitor.core.stream_head import StatePolicy
 
 
@@ -49,7 +49,7 @@ class BundleScoring:
                 f"{bundle.path}: the head takes {head.feature_size} features, "
                 f"the trunk gives {manifest.trunk.feature_size}"
             )
-        if head.side_size and (manifest.side_channel != SIDE_VERSION or head.side_size != len(SIDE_NAMES)):
+        if head.side_size and SIDE_SIZES.get(manifest.side_channel or 0) != head.side_size:
             raise BundleError(
                 f"{bundle.path}: made for side channel {manifest.side_channel}, this version computes {SIDE_VERSION}"
             )

@@ -148,3 +148,11 @@ def test_missing_and_misfitting_arrays_are_named() -> None:
 def test_an_unknown_kind_lists_the_known() -> None:
     with pytest.raises(ValueError, match="vsfa, vsfa-lstm, vsfa-frame, bottleneck"):
         make_head("other", {})
+
+
+def test_a_head_of_an_older_side_channel_reads_the_first_numbers_of_a_newer_one() -> None:
+    head = bottleneck()
+    rng = np.random.default_rng(2)
+    features = rng.standard_normal((3, F)).astype(np.float32)
+    side = rng.standard_normal((3, S + 4)).astype(np.float32)
+    np.testing.assert_array_equal(head.reduce(features, side), head.reduce(features, side[:, :S]))

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.core.side_channel import SIDE_NAMES, SideChannel
+from monitor.core.side_channel import SIDE_NAMES, SIDE_SIZES, SIDE_VERSION, SideChannel
 
 INDEX = {name: i for i, name in enumerate(SIDE_NAMES)}
 
@@ -108,6 +108,27 @@ def test_regular_repeats_keep_their_period_irregular_ones_do_not() -> None:
     irregular = run([t in (3, 4, 5, 17, 29, 30, 31, 39) for t in range(40)])
     assert regular[INDEX["still_period_change"]] == 0.0
     assert irregular[INDEX["still_period_change"]] > 0.5
+    assert regular[INDEX["regular_repeats"]] > np.log1p(5)
+    assert irregular[INDEX["regular_repeats"]] == 0.0
+    assert regular[INDEX["longest_still"]] == pytest.approx(np.log1p(1))
+    assert irregular[INDEX["longest_still"]] == pytest.approx(np.log1p(3))
+    assert regular[INDEX["still_share"]] == pytest.approx(8 / 50)
+
+
+def test_a_jump_stands_out_from_the_usual_motion_and_the_hold_before_it_does_not_hide_it() -> None:
+    side = SideChannel()
+    for t in range(20):
+        vector = push(side, t)
+    assert abs(vector[INDEX["log_jump"]]) < 0.5
+    for _ in range(5):
+        push(side, 19)
+    assert push(side, 40)[INDEX["log_jump"]] > 1.0
+
+
+def test_each_version_is_the_beginning_of_the_next() -> None:
+    assert list(SIDE_SIZES) == [1, SIDE_VERSION]
+    assert SIDE_SIZES[SIDE_VERSION] == len(SIDE_NAMES)
+    assert SIDE_NAMES[SIDE_SIZES[1] - 1] == "still_period_change"
 
 
 @settings(max_examples=30)

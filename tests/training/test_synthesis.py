@@ -1,0 +1,113 @@
+"""Training material: what a group file holds, and that what it claims can be seen."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="training needs torch")
+from PIL import Image
+
+from monitor.core.side_channel import SIDE_NAMES
+from monitor.types import CAUSES
+from training.benign import VARIANTS, benign_clip
+from training.pictures import Picture
+from training.sources import Content
+from training.synthesis import CLIP_LENGTH, MIXED, make_group
+from training.trunk_pictures import make_pictures
+
+pytestmark = pytest.mark.train
+
+
+@pytest.fixture(scope="module")
+def stills(tmp_path_factory: pytest.TempPathFactory) -> list[Content]:
+    folder = tmp_path_factory.mktemp("stills")
+    contents = []
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        spectrum = rng.normal(size=(420, 720)) + 1j * rng.normal(size=(420, 720))
+        fy, fx = np.fft.fftfreq(420)[:, None], np.fft.fftfreq(720)[None]
+        field = np.real(np.fft.ifft2(spectrum / (np.hypot(fy, fx) + 1e-3) ** 1.2))
+        field = (field - field.min()) / np.ptp(field)
+        path = folder / f"{'abc'[seed]}.png"
+        Image.fromarray((np.stack([field, field, 1 - field], axis=-1) * 220 + 18).astype(np.uint8)).save(path)
+        contents.append(Content(path, path.stem, 720, 420))
+    return contents
+
+
+def read(file: Path) -> tuple[list[dict[str, object]], dict[str, np.ndarray]]:
+    with np.load(file) as data:
+        return json.loads(str(data["facts"])), {name: data[name] for name in ("y", "uv", "side")}
+
+
+def test_a_group_is_one_content_clean_benign_and_at_five_levels(stills: list[Content], tmp_path: Path) -> None:
+    name = make_group(stills[0], stills, "blur", tmp_path, 3)
+    facts, arrays = read(tmp_path / name)
+    assert [(f["kind"], f["level"]) for f in facts] == [("clean", 0)] * 2 + [("blur", n) for n in range(1, 6)]
+    assert facts[0]["variant"] == "plain"
+    assert facts[1]["variant"] in VARIANTS[1:]
+    assert len({f["content"] for f in facts}) == 1
+    assert arrays["y"].shape == (7, CLIP_LENGTH, 128, 128)
+    assert arrays["uv"].shape == (7, CLIP_LENGTH, 2, 64, 64)
+    assert arrays["side"].shape == (7, CLIP_LENGTH, len(SIDE_NAMES))
+    ssim = [f["ssim_db"] for f in facts[2:]]
+    assert ssim == sorted(ssim, reverse=True)
+
+
+def test_a_mixed_group_names_the_worse_of_two(stills: list[Content], tmp_path: Path) -> None:
+    facts, _ = read(tmp_path / make_group(stills[0], stills, MIXED, tmp_path, 5))
+    impaired = [f for f in facts if f["level"]]
+    assert [f["level"] for f in impaired] == [3, 4, 5]
+    for f in impaired:
+        assert f["kind"] in CAUSES
+        assert f["second"] in CAUSES
+        assert f["second"] != f["kind"]
+        assert f["second_level"] in (1, 2)
+
+
+def test_judder_is_not_made_of_what_stands_still(tmp_path: Path) -> None:
+    # Nothing to see in any part of it: no camera path over this still moves a grey level.
+    path = tmp_path / "flat.png"
+    Image.fromarray(np.full((420, 720, 3), 120, np.uint8)).save(path)
+    flat = Content(path, "flat", 720, 420)
+    with pytest.raises(ValueError, match="no content moves enough to show judder"):
+        make_group(flat, [flat], "judder", tmp_path / "out", 1)
+    assert not list((tmp_path / "out").glob("*.npz"))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_each_benign_variant_gives_as_many_pictures_as_asked(variant: str, stills: list[Content]) -> None:
+    rng = np.random.default_rng(4)
+    noise = rng.integers(16, 235, (360, 1300), dtype=np.uint8)
+    clean = [
+        Picture(
+            np.ascontiguousarray(noise[:, 2 * t : 2 * t + 640]),
+            np.full((180, 320), 100, np.uint8),
+            np.full((180, 320), 150, np.uint8),
+        )
+        for t in range(70)
+    ]
+    pictures, ticks = benign_clip(variant, stills[0], stills, clean, 50, rng)
+    made = list(pictures)
+    assert len(made) == len(ticks) == 50
+    assert all(p.y.shape == (360, 640) and p.u.shape == (180, 320) for p in made)
+    held = [i for i, tick in enumerate(ticks) if tick.held]
+    assert bool(held) == (variant == "24to25")
+    for i in held:
+        np.testing.assert_array_equal(made[i].y, made[i - 1].y)
+    if variant == "ticker":
+        band = [p.y[-40:-12] for p in made]
+        assert len({b.tobytes() for b in band}) == 50
+        np.testing.assert_array_equal(made[9].y[:300], clean[9].y[:300])
+
+
+def test_trunk_pictures_are_labelled_only_where_something_can_be_seen(stills: list[Content], tmp_path: Path) -> None:
+    with np.load(tmp_path / make_pictures(stills[0], stills, tmp_path, 2, shots=2)) as data:
+        y, label = data["y"], data["label"]
+    assert y.shape[1:] == (128, 128)
+    assert len(y) == len(label) <= 2 * 5 * 4
+    assert ((label[:, 0] == 0) == (label[:, 1] == 0)).all()
+    assert label[:, 1].max() <= 5
