@@ -37,6 +37,8 @@ TRUNK_CLASSES = ("none", "compression", "aliasing", "interlacing", "blur", "nois
 DISTORTED = CAUSES[1:]
 #: A kind of group, not a cause: one impairment at levels 3 to 5 over a lesser one at a fixed low level.
 MIXED = "mixed"
+#: A control, not a benign variant: the pictures of a clip in no order.
+SHUFFLED = "shuffled"
 SPEC = InputSpec(InputMode.FRAGMENTS, grid=4, patch=32, colour="yuv")
 
 #: What cannot be seen where nothing moves, and the motion (mean |dY|, grey levels) below which it is not made:
@@ -128,6 +130,35 @@ def make_group(content: Content, others: list[Content], kind: str, out: Path, se
     return target.name
 
 
+def make_controls(content: Content, others: list[Content], out: Path, seed: int) -> str:
+    """One content clean, as every benign variant, and with its pictures in no order; written to one file.
+
+    None of them is impaired but the last, which is level 0 too and is told by its variant: it must fall.
+
+    Returns:
+        The file's name. An existing file is kept.
+    """
+    target = out / f"controls.{seed}.npz"
+    if target.exists():
+        return target.name
+    rng = np.random.default_rng(seed)
+    content, size, clean = _shot(content, others, "judder", rng)
+    motion = _motion(clean)
+    stacks: dict[str, list[npt.NDArray[np.generic]]] = {"y": [], "uv": [], "side": []}
+    facts = []
+    for variant in (*VARIANTS, SHUFFLED):
+        if variant == SHUFFLED:
+            pictures: Iterable[Picture] = [clean[i] for i in rng.permutation(CLIP_LENGTH)]
+            ticks = [Tick()] * CLIP_LENGTH
+        else:
+            pictures, ticks = benign_clip(variant, content, others, clean, CLIP_LENGTH, rng)
+        for name, value in zip(stacks, _cut_clip(mild_encode(pictures, rng, 25), ticks), strict=True):
+            stacks[name].append(value)
+        facts.append(ClipFacts(content.name, content.stem, "clean", 0, variant, *size, motion, 24.0))
+    write_group(target, {name: np.stack(values) for name, values in stacks.items()}, [asdict(f) for f in facts])
+    return target.name
+
+
 def _plan(kind: str, rng: Rng) -> tuple[tuple[str, str, int], tuple[int, ...]]:
     """Worst impairment, lesser one and its level; and the levels of the worst."""
     if kind != MIXED:
@@ -178,6 +209,12 @@ def draw_size(content: Content, rng: Rng) -> tuple[int, int]:
         return SIZES[0]
     shares = np.array(_SIZE_SHARES) * allowed
     return SIZES[int(rng.choice(len(SIZES), p=shares / shares.sum()))]
+
+
+def facts_of(file: Path) -> list[ClipFacts]:
+    """Records of a group file, without its pictures."""
+    with np.load(file) as data:
+        return [ClipFacts(**one) for one in json.loads(str(data["facts"]))]
 
 
 def write_group(target: Path, arrays: dict[str, npt.NDArray[np.generic]], facts: list[dict[str, object]]) -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import track
 
 from training.sources import Content, find_contents, split_contents, write_provenance
-from training.synthesis import DISTORTED, MIXED, make_group
+from training.synthesis import DISTORTED, MIXED, make_controls, make_group
 from training.trunk_pictures import make_pictures
 
 HOLDOUT_SHARE = 0.14
@@ -36,6 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--groups", type=int, default=160, metavar="N", help="training groups: clean, benign, five levels"
     )
     parser.add_argument("--holdout-groups", type=int, default=64, metavar="N", help="hold-out groups")
+    parser.add_argument(
+        "--controls", type=int, default=16, metavar="N", help="hold-out contents in every benign variant"
+    )
     parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS, help="impairments of the groups")
     parser.add_argument("--jobs", type=int, default=multiprocessing.cpu_count(), metavar="N", help="processes")
     parser.add_argument("--seed", type=int, default=1, metavar="N")
@@ -52,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
         *picture_jobs(held, args.pictures // 10, args.out / "pictures-holdout", args.seed + 1),
         *clip_jobs(train, args.groups, args.out / "clips", args.seed + 2, args.kinds),
         *clip_jobs(held, args.holdout_groups, args.out / "clips-holdout", args.seed + 3, args.kinds),
+        *control_jobs(held, args.controls, args.out / "controls-holdout", args.seed + 4),
     ]
     with multiprocessing.get_context("spawn").Pool(args.jobs, maxtasksperchild=20) as pool:
         for result in track(
@@ -76,6 +80,14 @@ def clip_jobs(contents: list[Content], groups: int, out: Path, seed: int, kinds:
         (make_group, (contents[c], contents, kinds[i % len(kinds)], out, seed * 100_000 + i))
         for i, c in enumerate(order)
     ]
+
+
+def control_jobs(contents: list[Content], count: int, out: Path, seed: int) -> list[Job]:
+    """Control groups, each of another content while there are any."""
+    if not contents:
+        return []
+    order = np.random.default_rng(seed).permutation(len(contents)).tolist()
+    return [(make_controls, (contents[order[i % len(order)]], contents, out, seed * 100_000 + i)) for i in range(count)]
 
 
 def picture_jobs(contents: list[Content], count: int, out: Path, seed: int) -> list[Job]:

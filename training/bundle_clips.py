@@ -1,0 +1,170 @@
+"""A bundle's own scores of synthesised clips: its engine, head, pooling and calibration, as the monitor runs them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+from rich.progress import track
+
+from engines.base import FeatureEngine
+from engines.bundle import Bundle
+from monitor.core.head import Head, make_head
+from monitor.core.scorer import ScorerSnapshot, ScoringSpec, StreamScorer
+from monitor.core.stream_head import StatePolicy, step_streams
+from monitor.types import CAUSES, F64
+from training.errors import UsageError
+from training.synthesis import ClipFacts
+
+_BATCH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One group file: versions of one content, ready for a head.
+
+    Attributes:
+        name: Of the file.
+        facts: V records.
+        inputs: V arrays (T, D) float64: what the head's recurrence takes.
+    """
+
+    name: str
+    facts: list[ClipFacts]
+    inputs: list[F64]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a monitor shows at the end of a piece of video.
+
+    Attributes:
+        score: Mean score after the warm-up, 0-100.
+        seconds: Scores of the last whole seconds, oldest first.
+        causes: (C,) mean probabilities of the last second.
+    """
+
+    score: float
+    seconds: tuple[float, ...]
+    causes: F64
+
+    @property
+    def cause(self) -> str:
+        """The most probable one."""
+        return CAUSES[int(self.causes.argmax())]
+
+
+class BundleScorer:
+    """Runs one bundle over synthesised clips.
+
+    Args:
+        bundle: With the side channel that the clips were cut with, or an older one.
+        engine: Made for the bundle.
+        policy: Life of the recurrent state; None is the bundle's own.
+    """
+
+    def __init__(self, bundle: Bundle, engine: FeatureEngine, policy: StatePolicy | None = None) -> None:
+        manifest = bundle.manifest
+        self._engine = engine
+        self.head: Head = make_head(manifest.head.kind, bundle.head_arrays, bounded=manifest.head.bounded)
+        self.fps = Fraction(manifest.sample_fps).limit_denominator(1001)
+        self.spec = ScoringSpec(
+            state_size=self.head.state_size,
+            fps=self.fps,
+            policy=policy or StatePolicy(manifest.state.policy),
+            period=max(2, round(manifest.state.period_s * self.fps / 2) * 2),
+            tau=manifest.pooling.tau,
+            beta=manifest.pooling.beta,
+            warmup=manifest.pooling.warmup,
+            calibrate=bundle.calibrate,
+        )
+
+    def read(self, folder: Path) -> Iterator[Group]:
+        """Groups of a folder that `training.synthesise` filled, by name.
+
+        Raises:
+            UsageError: There is none.
+        """
+        files = sorted(folder.glob("*.npz"))
+        if not files:
+            raise UsageError(f"{folder}: no clips; run `python -m training synthesise` first")
+        for file in track(files, description=f"features of {folder.name}", console=Console(stderr=True)):
+            with np.load(file) as data:
+                facts = [ClipFacts(**one) for one in json.loads(str(data["facts"]))]
+                inputs = [
+                    self.reduce(y, uv, side) for y, uv, side in zip(data["y"], data["uv"], data["side"], strict=True)
+                ]
+            yield Group(file.stem, facts, inputs)
+
+    def reduce(self, y: npt.NDArray[np.uint8], uv: npt.NDArray[np.uint8], side: npt.NDArray[np.float32]) -> F64:
+        """What the recurrence takes of a clip.
+
+        Args:
+            y: (T, 128, 128) luma fragments.
+            uv: (T, 2, 64, 64) chroma fragments.
+            side: (T, S).
+
+        Returns:
+            (T, D).
+        """
+        features = []
+        for start in range(0, len(y), _BATCH):
+            part = slice(start, start + _BATCH)
+            pixels = np.concatenate([y[part, None], uv[part].repeat(2, axis=2).repeat(2, axis=3)], axis=1)
+            features.append(self._engine.infer(pixels))
+        return self.head.reduce(np.concatenate(features), side if self.head.side_size else None)
+
+    def show(
+        self, clips: Sequence[F64], start: Sequence[ScorerSnapshot | None] | None = None
+    ) -> tuple[list[Shown], list[ScorerSnapshot]]:
+        """Scores pieces of equal length, side by side.
+
+        Args:
+            clips: n arrays (T, D).
+            start: State that each goes on from; nothing is a new epoch.
+
+        Returns:
+            What is shown at the end of each, and the states to go on from.
+        """
+        begun: Sequence[ScorerSnapshot | None] = start or [None] * len(clips)
+        scorers = [StreamScorer.restore(self.spec, one) if one else StreamScorer(self.spec) for one in begun]
+        first = [one.head.samples if one else 0 for one in begun]
+        return self._run(np.stack(clips, axis=1), scorers, first)
+
+    def _run(
+        self, sequence: F64, scorers: list[StreamScorer], first: list[int]
+    ) -> tuple[list[Shown], list[ScorerSnapshot]]:
+        pooled: list[list[float]] = [[] for _ in scorers]
+        seconds: list[list[float]] = [[] for _ in scorers]
+        recent: list[F64] = []
+        per_second = round(self.fps)
+        for t, rows in enumerate(sequence):
+            q, causes = step_streams(self.head, [s.head for s in scorers], rows)
+            recent = [*recent[-(per_second - 1) :], causes]
+            for i, scorer in enumerate(scorers):
+                tick = first[i] + t
+                pooled[i] += [
+                    p.value for p in scorer.push(tick, 0.0, float(q[i]), causes[i]) if p.tick >= self.spec.warmup
+                ]
+                if (t + 1) % per_second == 0:
+                    score = scorer.view().score
+                    if score is not None:
+                        seconds[i].append(score)
+        snapshots = [scorer.snapshot() for scorer in scorers]
+        for i, scorer in enumerate(scorers):
+            pooled[i] += [p.value for p in scorer.flush() if p.tick >= self.spec.warmup]
+        shown = [
+            Shown(
+                float(self.spec.calibrate(float(np.mean(pooled[i])))),
+                tuple(seconds[i]),
+                np.mean([c[i] for c in recent], axis=0),
+            )
+            for i in range(len(scorers))
+        ]
+        return shown, snapshots

@@ -1,0 +1,233 @@
+"""``python -m training report``: what a bundle shows on held-out material, by its own engine, head and pooling.
+
+Everything is agreement with our own pseudo-labels, or with a full-reference metric; no person rated anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from engines.base import Precision
+from engines.bundle import Bundle, load_bundle
+from engines.openvino import OpenVinoEngine
+from monitor.core.baseline import Baseline
+from monitor.core.stream_head import StatePolicy
+from monitor.types import F64
+from training.bundle_clips import BundleScorer, Group, Shown
+from training.bundle_report_text import report_text
+from training.clip_agreement import STRONG, Estimate, auc, by_content, cause_outcomes, kind_of, pair_outcomes, shares
+from training.labels import TEMPORAL, labels, spatial_scales
+from training.metrics import lcc, srocc
+from training.synthesis import SHUFFLED, ClipFacts, facts_of
+
+#: Stream that turns bad: a minute of a clean clip, looped, then ten seconds of another version.
+_BEFORE_S, _AFTER_S = 60, 10
+#: Clips that are looped, and for how long.
+_LOOPED = 3
+_LOOP_S = 7200
+#: What a cut may still be felt, in seconds.
+_AFTER_CUT_S = 2
+_SIDE_BY_SIDE = 128
+
+Section = dict[str, Estimate]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds this command's arguments."""
+    parser.add_argument("--bundle", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="what `synthesise` wrote")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="report.md and report.json go here")
+    parser.add_argument("--loop-seconds", type=int, default=_LOOP_S, metavar="S", help="length of the looped clips")
+    parser.add_argument("--precision", choices=["f32", "bf16", "int8"], default="f32")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Writes the report and prints its path."""
+    bundle = load_bundle(args.bundle)
+    engine = OpenVinoEngine(bundle, Precision(args.precision))
+    scorer = BundleScorer(bundle, engine, StatePolicy.CONTINUOUS)
+    live = BundleScorer(bundle, engine)
+    groups = list(scorer.read(args.data / "clips-holdout"))
+    scales = spatial_scales([f for file in sorted((args.data / "clips").glob("*.npz")) for f in facts_of(file)])
+    controls = args.data / "controls-holdout"
+    sections: dict[str, Section] = {
+        "clips": clip_section(scorer, groups, scales, bundle),
+        "streams that turn bad": turn_section(live, groups),
+        "controls": control_section(scorer, list(scorer.read(controls))) if controls.is_dir() else {},
+        "long running": loop_section(live, groups, args.loop_seconds) | cut_section(live, groups),
+    }
+    about = {"bundle": bundle.model_id, "precision": args.precision, "groups": str(len(groups))}
+    about["contents"] = str(len({f.content for g in groups for f in g.facts}))
+    args.out.mkdir(parents=True, exist_ok=True)
+    plain = {name: {k: v._asdict() for k, v in section.items()} for name, section in sections.items()}
+    (args.out / "report.json").write_text(json.dumps({"about": about, **plain}, indent=1) + "\n")
+    (args.out / "report.md").write_text(report_text(about, sections))
+    print(args.out / "report.md")
+    print(f"{sum(len(g.facts) for g in groups)} clips", file=sys.stderr)
+    return 0
+
+
+def show_all(scorer: BundleScorer, clips: Sequence[F64]) -> list[Shown]:
+    """Scores of many clips of one length, each a new epoch."""
+    shown: list[Shown] = []
+    for start in range(0, len(clips), _SIDE_BY_SIDE):
+        shown += scorer.show(clips[start : start + _SIDE_BY_SIDE])[0]
+    return shown
+
+
+def clip_section(scorer: BundleScorer, groups: Sequence[Group], scales: dict[str, float], bundle: Bundle) -> Section:
+    """Severity, causes, clean against impaired, and agreement with labels and with the full-reference value."""
+    facts = [fact for group in groups for fact in group.facts]
+    number = [i for i, group in enumerate(groups) for _ in group.facts]
+    shown = show_all(scorer, [clip for group in groups for clip in group.inputs])
+    score = np.array([s.score for s in shown])
+    causes = np.array([s.causes for s in shown])
+    contents, level = [f.content for f in facts], np.array([f.level for f in facts])
+    result: Section = dict(shares([*pair_outcomes(score, facts, number), *cause_outcomes(causes, facts)]))
+
+    def clean_over_strong(rows: Sequence[int]) -> float:
+        at = np.asarray(rows)
+        return auc(score[at[level[at] == 0]], score[at[level[at] >= STRONG]])
+
+    label = labels(facts, scales)
+    result["AUC clean against 3+"] = by_content(clean_over_strong, contents)
+    result["SROCC label"] = by_content(lambda rows: srocc(score[list(rows)], label[list(rows)]), contents)
+    result["LCC label"] = by_content(lambda rows: lcc(score[list(rows)], label[list(rows)]), contents)
+    for kind in sorted({kind_of(f) for f in facts if f.level} - {*TEMPORAL, "mixed", "flicker"}):
+        result[f"SROCC SSIM {kind}"] = _within(kind, facts, score)
+    result |= _coverage(bundle, facts, shown, label)
+    return result
+
+
+def _within(kind: str, facts: Sequence[ClipFacts], score: F64) -> Estimate:
+    rows = [i for i, f in enumerate(facts) if f.level and kind_of(f) == kind]
+    ssim = np.array([facts[i].ssim_db for i in rows])
+    of_kind = score[rows]
+    return by_content(lambda at: srocc(of_kind[list(at)], ssim[list(at)]), [facts[i].content for i in rows])
+
+
+def _coverage(bundle: Bundle, facts: Sequence[ClipFacts], shown: Sequence[Shown], label: F64) -> Section:
+    """How many labels lie within the bundle's interval about the score."""
+    widths = bundle.manifest.uncertainty
+    if not widths:
+        return {}
+    # Labels on the published scale, as `training.bundle` places them: the label of clean clips is its clean score.
+    clean = next((s for q, s in reversed(bundle.manifest.calibration.points[:-1])), 100.0)
+    target = label / label.max() * clean
+    inside = np.array([abs(s.score - t) <= widths.get(s.cause, np.inf) for s, t in zip(shown, target, strict=True)])
+    contents = [f.content for f in facts]
+    return {"label within 90 % interval": by_content(lambda rows: float(np.mean(inside[list(rows)])), contents)}
+
+
+def turn_section(scorer: BundleScorer, groups: Sequence[Group]) -> Section:
+    """Streams that are clean for a minute and then turn: the drop of impaired ones against that of clean ones."""
+    plain = [next(i for i, f in enumerate(g.facts) if f.level == 0) for g in groups]
+    beginnings = [_looped(g.inputs[i], _BEFORE_S * round(scorer.fps)) for g, i in zip(groups, plain, strict=True)]
+    states, baselines = [], []
+    for start in range(0, len(beginnings), _SIDE_BY_SIDE):
+        shown, after = scorer.show(beginnings[start : start + _SIDE_BY_SIDE])
+        states += after
+        for one in shown:
+            baseline = Baseline()
+            for second in one.seconds:
+                baseline.push(second, True)
+            baselines.append(baseline.value)
+    drops: list[float] = []
+    facts: list[ClipFacts] = []
+    for group, state, baseline_value in zip(groups, states, baselines, strict=True):
+        assert baseline_value is not None
+        pieces = [_looped(clip, _AFTER_S * round(scorer.fps)) for clip in group.inputs]
+        for fact, shown_after in zip(group.facts, scorer.show(pieces, [state] * len(pieces))[0], strict=True):
+            facts.append(fact)
+            # The last five seconds: a rule that waits ten seconds has seen them.
+            drops.append(max(0.0, baseline_value - float(np.mean(shown_after.seconds[-5:]))))
+    drop, level = np.array(drops), np.array([f.level for f in facts])
+
+    def turned(rows: Sequence[int]) -> float:
+        at = np.asarray(rows)
+        return auc(drop[at[level[at] >= STRONG]], drop[at[level[at] == 0]])
+
+    return {
+        "AUC drop 3+": by_content(turned, [f.content for f in facts]),
+        **{
+            f"mean drop level {n}": by_content(
+                lambda rows, n=n: _mean_where(drop, level == n, rows), [f.content for f in facts]
+            )
+            for n in range(6)
+        },
+    }
+
+
+def _mean_where(values: F64, chosen: np.ndarray, rows: Sequence[int]) -> float:
+    at = np.asarray(rows)
+    of = values[at[chosen[at]]]
+    return float(of.mean()) if len(of) else float("nan")
+
+
+def _looped(clip: F64, samples: int) -> F64:
+    """A clip over and over; its first sample, which has nothing before it, comes once."""
+    rounds = -(-samples // (len(clip) - 1))
+    return np.concatenate([clip[:1], *[clip[1:]] * rounds])[:samples]
+
+
+def control_section(scorer: BundleScorer, groups: Sequence[Group]) -> Section:
+    """Fall of the score from the plain clip, by benign variant, and how often it is called clean."""
+    facts = [fact for group in groups for fact in group.facts]
+    shown = show_all(scorer, [clip for group in groups for clip in group.inputs])
+    plain = {f.content: s.score for f, s in zip(facts, shown, strict=True) if f.variant == "plain"}
+    section: Section = {}
+    for variant in dict.fromkeys(f.variant for f in facts):
+        rows = [i for i, f in enumerate(facts) if f.variant == variant]
+        contents = [facts[i].content for i in rows]
+        fall = np.array([plain[facts[i].content] - shown[i].score for i in rows])
+        named = np.array([shown[i].cause == "clean" for i in rows])
+        if variant != "plain":
+            section[f"mean fall {variant}"] = by_content(lambda at, f=fall: float(f[list(at)].mean()), contents)
+            section[f"p90 fall {variant}"] = by_content(
+                lambda at, f=fall: float(np.quantile(f[list(at)], 0.9)), contents
+            )
+        if variant != SHUFFLED:
+            section[f"called clean {variant}"] = by_content(lambda at, n=named: float(n[list(at)].mean()), contents)
+    return section
+
+
+def loop_section(scorer: BundleScorer, groups: Sequence[Group], seconds: int) -> Section:
+    """Clips looped for hours: the largest distance of any ten seconds from the first minute's score, in points."""
+    clips = [group.inputs[i] for group in groups[:_LOOPED] for i in (0, len(group.inputs) - 1)]
+    per_second = round(scorer.fps)
+    # The length of a loop and the period of the restarts have a common multiple; a minute and a bit holds several.
+    shown, _ = scorer.show([_looped(clip, seconds * per_second) for clip in clips])
+    far = []
+    for one in shown:
+        values = np.array(one.seconds)
+        means = np.convolve(values, np.full(10, 0.1), mode="valid")
+        far.append(float(np.abs(means - values[10:70].mean()).max()))
+    return {f"largest change in {seconds} s of a looped clip": Estimate(max(far), min(far), max(far), len(far))}
+
+
+def cut_section(scorer: BundleScorer, groups: Sequence[Group]) -> Section:
+    """Clips behind another one: distance from their score alone, from two seconds after the cut, in points."""
+    plain = [next(i for i, f in enumerate(g.facts) if f.level == 0) for g in groups]
+    clips = [g.inputs[i] for g, i in zip(groups, plain, strict=True)]
+    seconds = len(clips[0]) // round(scorer.fps)
+    alone, after = [], []
+    for start in range(0, len(clips), _SIDE_BY_SIDE):
+        part = clips[start : start + _SIDE_BY_SIDE]
+        before = [clips[(start + i + 1) % len(clips)] for i in range(len(part))]
+        # Twice over: what is compared is the same pictures with their own past and with another one's.
+        own = scorer.show([np.concatenate([c, c[1:2], c[1:]]) for c in part])[0]
+        cut = scorer.show([np.concatenate([b, c[1:2], c[1:]]) for b, c in zip(before, part, strict=True)])[0]
+        alone += [one.seconds[-(seconds - _AFTER_CUT_S) :] for one in own]
+        after += [one.seconds[-(seconds - _AFTER_CUT_S) :] for one in cut]
+    change = np.abs(np.array(alone) - np.array(after)).max(axis=1)
+    contents = [g.facts[0].content for g in groups]
+    return {
+        "p90 change 2 s behind a cut": by_content(lambda rows: float(np.quantile(change[list(rows)], 0.9)), contents),
+        "largest change 2 s behind a cut": Estimate(float(change.max()), float("nan"), float("nan"), len(change)),
+    }
