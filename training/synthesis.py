@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,10 @@ from training.ssim import fragment_ssim_db
 U8 = npt.NDArray[np.uint8]
 Rng = np.random.Generator
 
-CLIP_LENGTH = 100  # samples, 4 s at 25 fps
+SAMPLE_FPS = 25.0
+#: Rates to which a monitor without enough power falls back, in this order.
+LADDER_FPS = (20.0, 12.5, 5.0)
+CLIP_LENGTH = 100  # samples, 4 s
 #: Extra clean pictures behind a clip, so that jumps and woven fields have something to reach for.
 _SPARE = 64
 SIZES = ((640, 360), (960, 540), (1280, 720), (1920, 1080))
@@ -96,13 +99,14 @@ def make_group(content: Content, others: list[Content], kind: str, out: Path, se
     reference = [_fragments_y(p) for p in clean[:CLIP_LENGTH]]
     motion = _motion(clean)
     variant = str(rng.choice(VARIANTS[1:]))
-    stacks: dict[str, list[npt.NDArray[np.generic]]] = {"y": [], "uv": [], "side": []}
+    stacks: dict[str, list[npt.NDArray[np.generic]]] = {}
     facts = []
 
     def keep(pictures: Iterable[Picture], ticks: list[Tick], level: int, benign: str) -> None:
-        y, uv, side = _cut_clip(islice(pictures, CLIP_LENGTH), ticks)
+        cut = _cut_clip(islice(pictures, CLIP_LENGTH), ticks)
         compare = level > 0 or benign in COMPARABLE
-        ssim = [fragment_ssim_db(r, d) for r, d in zip(reference[::5], y[::5], strict=True)] if compare else [24.0]
+        shown = zip(reference[::5], cut["y"][::5], strict=True)
+        ssim = [fragment_ssim_db(r, d) for r, d in shown] if compare else [24.0]  # type: ignore[arg-type]
         named = worst if level else "clean"
         beside = (second, second_level) if level else ("", 0)
         facts.append(
@@ -110,12 +114,12 @@ def make_group(content: Content, others: list[Content], kind: str, out: Path, se
                 content.name, content.stem, named, level, benign, *size, motion, float(np.mean(ssim)), None, *beside
             )
         )
-        for name, value in zip(stacks, (y, uv, side), strict=True):
-            stacks[name].append(value)
+        for name, value in cut.items():
+            stacks.setdefault(name, []).append(value)
 
     for benign in ("plain", variant):
         pictures, ticks = benign_clip(benign, content, others, clean, CLIP_LENGTH, rng)
-        keep(mild_encode(pictures, rng, 25), ticks, 0, benign)
+        keep(mild_encode(pictures, rng, SAMPLE_FPS), ticks, 0, benign)
     for level in steps:
         chain = sorted(
             [(worst, level), *([(second, second_level)] if second else [])], key=lambda s: _CHAIN.index(s[0])
@@ -124,7 +128,7 @@ def make_group(content: Content, others: list[Content], kind: str, out: Path, se
         for step_kind, step_level in chain:
             pictures = distort(pictures, step_kind, step_level, seed=rng)
         if chain[-1][0] != "compression" or rng.random() < 0.5:
-            pictures = mild_encode(pictures, rng, 25)
+            pictures = mild_encode(pictures, rng, SAMPLE_FPS)
         keep(pictures, [Tick()] * CLIP_LENGTH, level, "")
     write_group(target, {name: np.stack(values) for name, values in stacks.items()}, [asdict(f) for f in facts])
     return target.name
@@ -144,7 +148,7 @@ def make_controls(content: Content, others: list[Content], out: Path, seed: int)
     rng = np.random.default_rng(seed)
     content, size, clean = _shot(content, others, "judder", rng)
     motion = _motion(clean)
-    stacks: dict[str, list[npt.NDArray[np.generic]]] = {"y": [], "uv": [], "side": []}
+    stacks: dict[str, list[npt.NDArray[np.generic]]] = {}
     facts = []
     for variant in (*VARIANTS, SHUFFLED):
         if variant == SHUFFLED:
@@ -152,8 +156,8 @@ def make_controls(content: Content, others: list[Content], out: Path, seed: int)
             ticks = [Tick()] * CLIP_LENGTH
         else:
             pictures, ticks = benign_clip(variant, content, others, clean, CLIP_LENGTH, rng)
-        for name, value in zip(stacks, _cut_clip(mild_encode(pictures, rng, 25), ticks), strict=True):
-            stacks[name].append(value)
+        for name, value in _cut_clip(mild_encode(pictures, rng, SAMPLE_FPS), ticks).items():
+            stacks.setdefault(name, []).append(value)
         facts.append(ClipFacts(content.name, content.stem, "clean", 0, variant, *size, motion, 24.0))
     write_group(target, {name: np.stack(values) for name, values in stacks.items()}, [asdict(f) for f in facts])
     return target.name
@@ -186,15 +190,43 @@ def _motion(clean: list[Picture]) -> float:
     return float(np.mean([np.abs(b.y[::4, ::4].astype(int) - a.y[::4, ::4]).mean() for a, b in pairs]))
 
 
-def _cut_clip(pictures: Iterable[Picture], ticks: list[Tick]) -> tuple[U8, U8, npt.NDArray[np.float32]]:
-    cutter, side_channel = PictureCutter(SPEC), SideChannel()
-    y, uv, side = [], [], []
-    for picture, (held, step) in zip(pictures, ticks, strict=True):
+def _cut_clip(pictures: Iterable[Picture], ticks: list[Tick]) -> dict[str, npt.NDArray[np.generic]]:
+    """What the monitor keeps of a clip, by array name; side channels at every analysed rate."""
+    cutter = PictureCutter(SPEC)
+    sides = {fps: (SideChannel(), dict(rate_ticks(ticks, fps))) for fps in (SAMPLE_FPS, *LADDER_FPS)}
+    arrays: dict[str, list[npt.NDArray[np.generic]]] = {name: [] for name in ("y", "uv", *map(side_name, sides))}
+    for t, picture in zip(range(len(ticks)), pictures, strict=True):
         cut = cutter.cut(to_frame(picture))
-        y.append(cut.pixels[0])
-        uv.append(cut.pixels[1:, ::2, ::2])
-        side.append(side_channel.push(cut.luma, cut.columns, cut.rows, step=step, held=held))
-    return np.stack(y), np.stack(uv), np.stack(side)
+        arrays["y"].append(cut.pixels[0])
+        arrays["uv"].append(cut.pixels[1:, ::2, ::2])
+        for fps, (side_channel, chosen) in sides.items():
+            if t in chosen:
+                held, step = chosen[t]
+                vector = side_channel.push(cut.luma, cut.columns, cut.rows, step=step, held=held)
+                arrays[side_name(fps)].append(vector)
+    return {name: np.stack(values) for name, values in arrays.items()}
+
+
+def side_name(fps: float) -> str:
+    """Name of the array that holds the side channel at a rate."""
+    return "side" if fps == SAMPLE_FPS else f"side_{fps:g}"
+
+
+def rate_ticks(ticks: list[Tick], fps: float) -> list[tuple[int, Tick]]:
+    """Which of a clip's samples a grid of fewer ticks a second shows, and how it comes to each.
+
+    Args:
+        ticks: At SAMPLE_FPS.
+        fps: Ticks a second, at most SAMPLE_FPS.
+
+    Returns:
+        (index into the clip, tick) of each sample at the lower rate.
+    """
+    at = np.cumsum([0.0, *(0.0 if tick.held else tick.step for tick in ticks[1:])])
+    ratio = SAMPLE_FPS / fps
+    indices = [int(k * ratio + 1e-9) for k in range(int(np.ceil(len(ticks) / ratio - 1e-9)))]
+    steps = [1.0, *(float(at[b] - at[a]) / ratio for a, b in pairwise(indices))]
+    return [(i, Tick(step == 0, step or 1.0)) for i, step in zip(indices, steps, strict=True)]
 
 
 def _fragments_y(picture: Picture) -> U8:

@@ -44,7 +44,7 @@ def test_the_command_chain_makes_a_bundle_that_scores(tmp_path: Path, clip_maker
         still(sources / f"still{'abcdefgh'[seed]}.png", seed)
     run(
         "training", "synthesise", "--sources", sources, "--out", data, "--pictures", 10, "--groups", 2,
-        "--holdout-groups", 1, "--jobs", 2, "--seed", 3,
+        "--holdout-groups", 2, "--controls", 1, "--jobs", 2, "--seed", 3,
     )  # fmt: skip
     trunk, head = tmp_path / "trunk.pt", tmp_path / "head.pt"
     run("training", "trunk", "--data", data, "--out", trunk, "--width", 0.125, "--epochs", 0.3, "--batch", 16)
@@ -58,3 +58,12 @@ def test_the_command_chain_makes_a_bundle_that_scores(tmp_path: Path, clip_maker
     result = json.loads(run("monitor", "score", "--json", "--model", bundle, clip))
     assert result["model"] == identity
     assert 0 <= result["score"] <= 100
+
+    report = tmp_path / "report"
+    run("training", "report", "--bundle", bundle, "--data", data, "--out", report, "--loop-seconds", 90)
+    figures = json.loads((report / "report.json").read_text())
+    assert figures["about"]["bundle"] == identity
+    assert 0 <= figures["clips"]["pairs"]["value"] <= 1
+    assert set(figures["controls"]) >= {"p90 fall 24to25", "mean fall shuffled", "called clean ticker"}
+    assert "largest change in 90 s of a looped clip" in figures["long running"]
+    assert identity in (report / "report.md").read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,10 @@ from PIL import Image
 
 from monitor.core.side_channel import SIDE_NAMES
 from monitor.types import CAUSES
-from training.benign import VARIANTS, benign_clip
+from training.benign import VARIANTS, Tick, benign_clip
 from training.pictures import Picture
 from training.sources import Content
-from training.synthesis import CLIP_LENGTH, MIXED, make_group
+from training.synthesis import CLIP_LENGTH, LADDER_FPS, MIXED, make_group, rate_ticks
 from training.trunk_pictures import make_pictures
 
 pytestmark = pytest.mark.train
@@ -53,6 +54,8 @@ def test_a_group_is_one_content_clean_benign_and_at_five_levels(stills: list[Con
     assert arrays["y"].shape == (7, CLIP_LENGTH, 128, 128)
     assert arrays["uv"].shape == (7, CLIP_LENGTH, 2, 64, 64)
     assert arrays["side"].shape == (7, CLIP_LENGTH, len(SIDE_NAMES))
+    with np.load(tmp_path / name) as data:
+        assert [data[f"side_{fps:g}"].shape[1] for fps in LADDER_FPS] == [80, 50, 20]
     ssim = [f["ssim_db"] for f in facts[2:]]
     assert ssim == sorted(ssim, reverse=True)
 
@@ -111,3 +114,16 @@ def test_trunk_pictures_are_labelled_only_where_something_can_be_seen(stills: li
     assert len(y) == len(label) <= 2 * 5 * 4
     assert ((label[:, 0] == 0) == (label[:, 1] == 0)).all()
     assert label[:, 1].max() <= 5
+
+
+def test_lower_rates_show_what_a_slower_grid_shows() -> None:
+    plain = rate_ticks([Tick()] * 100, 20.0)
+    assert [i for i, _ in plain[:6]] == [0, 1, 2, 3, 5, 6]
+    assert [t.step for _, t in plain[1:5]] == pytest.approx([0.8, 0.8, 0.8, 1.6])
+    # 24 fps on a 25 fps grid: a hold there is none on a grid of 12.5 that skips every other picture anyway.
+    shown = [t * 24 // 25 for t in range(100)]
+    converted = [Tick()] + [Tick(b == a, (b - a) * 25 / 24) for a, b in pairwise(shown)]
+    slower = rate_ticks(converted, 12.5)
+    assert len(slower) == 50
+    assert not any(t.held for _, t in slower)
+    assert sum(t.step for _, t in slower[1:]) == pytest.approx((shown[98] - shown[0]) * 25 / 24 / 2)
