@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -84,7 +86,7 @@ class TrunkPart(WeightsPart):
 class HeadPart(WeightsPart):
     """The temporal head's arrays (NPZ)."""
 
-    kind: Literal["vsfa", "vsfa-lstm", "vsfa-frame", "bottleneck"]
+    kind: Literal["vsfa", "vsfa-lstm", "vsfa-frame", "bottleneck", "bagged-bottleneck"]
     bounded: bool = False
 
 
@@ -94,6 +96,13 @@ class PoolingPart(_Part):
     tau: Annotated[int, Field(ge=1)] = 12
     beta: Annotated[float, Field(ge=0, le=1)] = 0.5
     warmup: Annotated[int, Field(ge=0)] = 0
+
+
+class RungPart(HeadPart):
+    """A head for fewer samples a second, to which a monitor without enough power falls back, and its pooling."""
+
+    fps: Annotated[float, Field(gt=0, le=120)]
+    pooling: PoolingPart
 
 
 class StatePart(_Part):
@@ -137,20 +146,31 @@ class Manifest(_Part):
     pooling: PoolingPart = PoolingPart()
     state: StatePart = StatePart()
     calibration: CalibrationPart = CalibrationPart()
+    #: Lower rates, falling; each has a head of its own, since a recurrence counts samples and not seconds.
+    ladder: tuple[RungPart, ...] = ()
     #: Half-width in points of the 90 % interval of a score against the labels it was trained on, by cause.
     uncertainty: dict[str, float] = {}
     numeric_hash: str = ""
+
+    @model_validator(mode="after")
+    def _falling(self) -> Manifest:
+        rates = [self.sample_fps, *(rung.fps for rung in self.ladder)]
+        if any(b >= a for a, b in pairwise(rates)):
+            raise ValueError("rates of the ladder must fall, each below the one before and below sample_fps")
+        return self
 
     def compute_hash(self) -> str:
         """Hash of everything that can change a number: 12 hex digits."""
         prose = {"name", "version", "description", "licence", "numeric_hash", "uncertainty", "schema_version"}
         parts = self.model_dump(mode="json", exclude=prose)
-        for part in (parts["trunk"], parts["head"]):
+        for part in (parts["trunk"], parts["head"], *parts["ladder"]):
             del part["file"]
         parts["trunk"].pop("int8", None)
         if not parts["calibration"]["logistics"]:
             # Bundles that were made before there were any keep their hash.
             del parts["calibration"]["logistics"]
+        if not parts["ladder"]:
+            del parts["ladder"]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -162,11 +182,13 @@ class Bundle:
         path: Its folder.
         manifest: What it is.
         head_arrays: Arrays of the head, as ``monitor.core.head.make_head`` takes them.
+        rung_arrays: Of each head of the ladder, in the manifest's order.
     """
 
     path: Path
     manifest: Manifest
     head_arrays: dict[str, npt.NDArray[np.floating]]
+    rung_arrays: tuple[dict[str, npt.NDArray[np.floating]], ...] = ()
 
     @property
     def model_id(self) -> str:
@@ -222,19 +244,23 @@ def load_bundle(path: Path) -> Bundle:
     """
     manifest = read_manifest(path)
     int8 = manifest.trunk.int8
-    for part in (manifest.trunk, manifest.head, *((int8, int8.numbers) if int8 else ())):
+    for part in (manifest.trunk, manifest.head, *manifest.ladder, *((int8, int8.numbers) if int8 else ())):
         verify(path / part.file, part.sha256)
     expected = manifest.compute_hash()
     if manifest.numeric_hash != expected:
         raise BundleError(
             f"{path / MANIFEST}: numeric_hash is {manifest.numeric_hash or 'missing'}, but the contents give {expected}"
         )
+    rungs = tuple(_arrays_of(path / rung.file) for rung in manifest.ladder)
+    return Bundle(path, manifest, _arrays_of(path / manifest.head.file), rungs)
+
+
+def _arrays_of(file: Path) -> dict[str, npt.NDArray[np.floating]]:
     try:
-        with np.load(path / manifest.head.file, allow_pickle=False) as arrays:
-            head = {name: arrays[name] for name in arrays.files}
+        with np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
     except (OSError, ValueError) as error:
-        raise BundleError(f"{path / manifest.head.file}: not an NPZ file of arrays: {error}") from error
-    return Bundle(path, manifest, head)
+        raise BundleError(f"{file}: not an NPZ file of arrays: {error}") from error
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -277,7 +303,11 @@ def verify(file: Path, sha256: str) -> None:
 
 
 def write_bundle(
-    path: Path, manifest: Manifest, head_arrays: dict[str, npt.NDArray[np.floating]], trunk: Path
+    path: Path,
+    manifest: Manifest,
+    head_arrays: dict[str, npt.NDArray[np.floating]],
+    trunk: Path,
+    rung_arrays: Sequence[dict[str, npt.NDArray[np.floating]]] = (),
 ) -> Bundle:
     """Writes a bundle: copies the graph, saves the head, fills in hashes; returns it as loaded again.
 
@@ -286,16 +316,21 @@ def write_bundle(
         manifest: Its hashes may be zeros.
         head_arrays: The head.
         trunk: ONNX file, which may already lie in the folder.
+        rung_arrays: Heads of the manifest's ladder, in its order.
     """
     path.mkdir(parents=True, exist_ok=True)
     target = path / manifest.trunk.file
     if trunk.resolve() != target.resolve():
         target.write_bytes(trunk.read_bytes())
-    np.savez(path / manifest.head.file, **head_arrays)  # type: ignore[arg-type]
+    parts: list[tuple[HeadPart, dict[str, npt.NDArray[np.floating]]]] = [(manifest.head, head_arrays)]
+    parts += zip(manifest.ladder, rung_arrays, strict=True)
+    for part, arrays in parts:
+        np.savez(path / part.file, **arrays)  # type: ignore[arg-type]
     filled = manifest.model_copy(
         update={
             "trunk": manifest.trunk.model_copy(update={"sha256": sha256_of(target)}),
             "head": manifest.head.model_copy(update={"sha256": sha256_of(path / manifest.head.file)}),
+            "ladder": tuple(r.model_copy(update={"sha256": sha256_of(path / r.file)}) for r in manifest.ladder),
         }
     )
     filled = filled.model_copy(update={"numeric_hash": filled.compute_hash()})

@@ -72,11 +72,6 @@ class Monitor:
     ) -> None:
         if not config.streams:
             raise UsageError("nothing to watch: give URLs, or streams in the configuration file")
-        if config.sampling.fps not in (None, float(scoring.scoring.fps)):
-            raise UsageError(
-                f"sampling.fps is {config.sampling.fps:g}, but {scoring.bundle.model_id} was made for "
-                f"{float(scoring.scoring.fps):g} samples a second"
-            )
         self._config = config
         self._scoring = scoring
         self._engine = engine

@@ -64,7 +64,7 @@ class SamplingSection(_Section):
         None,
         gt=0,
         le=120,
-        description="samples a second; must be what the bundle was made for, which is the default",
+        description="samples a second; the bundle's own rate, or a lower one for which it has a head",
     )
 
 

@@ -23,17 +23,22 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def open_model(
-    model: str, engine: str, precision: str, threads: int, data_dir: Path | None = None
+    model: str, engine: str, precision: str, threads: int, data_dir: Path | None = None, fps: float | None = None
 ) -> tuple[BundleScoring, FeatureEngine]:
-    """Loads a bundle and opens its engine.
+    """Loads a bundle and opens its engine; ``fps`` is one of its rates, None its own.
 
     Raises:
-        UsageError: There is no such bundle.
+        UsageError: There is no such bundle, or it has no such rate.
         EngineError: It is damaged, or cannot run here.
     """
     try:
         path = find_bundle(model, [data_dir / "models"] if data_dir else [])
     except BundleError as error:
         raise UsageError(str(error)) from error
-    scoring = BundleScoring.of(load_bundle(path))
+    bundle = load_bundle(path)
+    rates = (bundle.manifest.sample_fps, *(rung.fps for rung in bundle.manifest.ladder))
+    if fps is not None and fps not in rates:
+        made_for = " or ".join(f"{rate:g}" for rate in rates)
+        raise UsageError(f"sampling.fps is {fps:g}, but {bundle.model_id} was made for {made_for} samples a second")
+    scoring = BundleScoring.of(bundle, fps)
     return scoring, open_engine(scoring.bundle, engine, Precision(precision), threads)

@@ -117,6 +117,7 @@ async def serve(config: Config, duration_s: float | None, *, verbose: bool = Fal
         config.engine.precision,
         config.engine.threads,
         config.data_dir,
+        config.sampling.fps,
     )
     table = StatusTable(f"vqwatch  node {config.node}  model {scoring.bundle.model_id}")
     try:

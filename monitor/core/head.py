@@ -7,7 +7,7 @@ microseconds, and makes the result independent of how samples were batched to fa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -19,6 +19,9 @@ Arrays = Mapping[str, npt.NDArray[np.floating]]
 
 #: Inputs are standardised and cut at this many standard deviations, so that an odd picture cannot throw the state.
 _CLAMP = 6.0
+
+#: Arrays of a bagged head: ``member0.w_ih``.
+_MEMBER = "member"
 
 
 class HeadOutput(NamedTuple):
@@ -40,15 +43,16 @@ class Head(Protocol):
 
     feature_size: int
     side_size: int
+    input_size: int
     state_size: int
     names_causes: bool
 
     def reduce(self, features: npt.NDArray[np.floating], side: npt.NDArray[np.floating] | None) -> F64:
-        """(B, feature_size) features and (B, side_size or more) side channel -> (B, D) inputs of the recurrence."""
+        """(B, feature_size), (B, side_size or more) side channel -> (B, input_size) inputs of the recurrence."""
         ...
 
     def step(self, reduced: F64, state: F64) -> HeadOutput:
-        """Advances B states by one sample each: (B, D), (B, state_size)."""
+        """Advances B states by one sample each: (B, input_size), (B, state_size)."""
         ...
 
 
@@ -77,6 +81,7 @@ class VsfaHead:
         self._q_w, self._q_b = _take(arrays, "q_w", 1), _take(arrays, "q_b", 0)
         self._bounded = bounded
         reduced, self.feature_size = self._fc_w.shape
+        self.input_size = reduced
         self._cell: _Gru | _Lstm | None = None
         if cell != "none":
             self._cell = _Gru(arrays) if cell == "gru" else _Lstm(arrays)
@@ -135,6 +140,7 @@ class BottleneckHead:
         self.feature_size = self._bottleneck_w.shape[1]
         self.side_size = self._side_w.shape[1]
         hidden, inputs = self._gru.hidden, self._gru.inputs
+        self.input_size = inputs
         self.state_size = 3 * hidden + inputs + 1
         _same(
             "trunk_in and side_in rows and w_ih columns",
@@ -173,6 +179,42 @@ class BottleneckHead:
         logits = np.concatenate([mean_hidden, peak, hidden, mean_input], axis=1) @ self._cause_w.T + self._cause_b
         new_state = np.concatenate([hidden, mean_hidden, peak, mean_input, age], axis=1)
         return HeadOutput(new_state, _sigmoid(hidden @ self._q_w + self._q_b), _softmax(logits))
+
+
+class BaggedHead:
+    """Several heads as one: the mean of heads that began differently is steadier than any of them.
+
+    Args:
+        members: At least one; all take the same features and side channel and name the same causes.
+
+    Raises:
+        ValueError: They do not fit together.
+    """
+
+    def __init__(self, members: Sequence[Head]) -> None:
+        if not members:
+            raise ValueError("a bagged head needs members")
+        first = members[0]
+        if any((m.feature_size, m.side_size) != (first.feature_size, first.side_size) for m in members):
+            raise ValueError("members of a bagged head must take the same features")
+        self._members = tuple(members)
+        self.feature_size, self.side_size = first.feature_size, first.side_size
+        self.names_causes = first.names_causes
+        self.input_size = sum(member.input_size for member in members)
+        self.state_size = sum(member.state_size for member in members)
+        self._inputs = np.cumsum([member.input_size for member in members])[:-1]
+        self._states = np.cumsum([member.state_size for member in members])[:-1]
+
+    def reduce(self, features: npt.NDArray[np.floating], side: npt.NDArray[np.floating] | None) -> F64:
+        """Each member's own inputs, side by side."""
+        return np.concatenate([member.reduce(features, side) for member in self._members], axis=1)
+
+    def step(self, reduced: F64, state: F64) -> HeadOutput:
+        """Advances every member by one sample; quality and causes are the means over members."""
+        rows = zip(np.split(reduced, self._inputs, axis=1), np.split(state, self._states, axis=1), strict=True)
+        outputs = [member.step(x, s) for member, (x, s) in zip(self._members, rows, strict=True)]
+        states, q, causes = (list(part) for part in zip(*outputs, strict=True))
+        return HeadOutput(np.concatenate(states, axis=1), np.mean(q, axis=0), np.mean(causes, axis=0))
 
 
 class _Cell:
@@ -224,12 +266,43 @@ _VSFA_CELLS = {"vsfa": "gru", "vsfa-lstm": "lstm", "vsfa-frame": "none"}
 
 
 def make_head(kind: str, arrays: Arrays, *, bounded: bool = False) -> Head:
-    """The head of a bundle's manifest: ``vsfa``, ``vsfa-lstm``, ``vsfa-frame`` or ``bottleneck``."""
+    """The head of a bundle's manifest.
+
+    Args:
+        kind: ``vsfa``, ``vsfa-lstm``, ``vsfa-frame``, ``bottleneck`` or ``bagged-bottleneck``, whose arrays are named
+            ``member0.<array>`` and so on.
+        arrays: Weights.
+        bounded: A sigmoid bounds the quality (VSFA's heads).
+
+    Raises:
+        ValueError: Unknown kind, or arrays that do not fit.
+    """
     if kind in _VSFA_CELLS:
         return VsfaHead(arrays, bounded=bounded, cell=_VSFA_CELLS[kind])
     if kind == "bottleneck":
         return BottleneckHead(arrays)
-    raise ValueError(f"unknown kind of head {kind!r}; known are {', '.join([*_VSFA_CELLS, 'bottleneck'])}")
+    if kind == "bagged-bottleneck":
+        return BaggedHead([BottleneckHead(member) for member in _members(arrays)])
+    known = [*_VSFA_CELLS, "bottleneck", "bagged-bottleneck"]
+    raise ValueError(f"unknown kind of head {kind!r}; known are {', '.join(known)}")
+
+
+def bag_arrays(members: Sequence[Arrays]) -> dict[str, npt.NDArray[np.floating]]:
+    """Arrays of several heads under the names that a bagged head's have."""
+    return {f"{_MEMBER}{i}.{name}": array for i, arrays in enumerate(members) for name, array in arrays.items()}
+
+
+def _members(arrays: Arrays) -> list[dict[str, npt.NDArray[np.floating]]]:
+    found: dict[int, dict[str, npt.NDArray[np.floating]]] = {}
+    for name, array in arrays.items():
+        member, _, own = name.partition(".")
+        number = member.removeprefix(_MEMBER)
+        if not own or not number.isdecimal():
+            raise ValueError(f"head array {name!r} belongs to no member of a bagged head")
+        found.setdefault(int(number), {})[own] = array
+    if sorted(found) != list(range(len(found))):
+        raise ValueError(f"members of a bagged head are numbered from 0, found {sorted(found)}")
+    return [found[i] for i in range(len(found))]
 
 
 def _take(arrays: Arrays, name: str, dimensions: int) -> F64:

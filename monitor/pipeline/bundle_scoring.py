@@ -33,17 +33,30 @@ class BundleScoring:
     with_side_channel: bool
 
     @classmethod
-    def of(cls, bundle: Bundle) -> BundleScoring:
+    def of(cls, bundle: Bundle, fps: float | None = None) -> BundleScoring:
         """Builds head and scoring from the manifest.
 
+        Args:
+            bundle: As loaded.
+            fps: Samples a second: the bundle's own, or one of its ladder; None is its own.
+
         Raises:
-            BundleError: The head's arrays do not fit, or it was made for another side channel than this version's.
+            BundleError: The bundle has no head for this rate, the head's arrays do not fit, or it was made for another
+                side channel than this version's.
         """
         manifest = bundle.manifest
+        part, arrays, rate, pooling = manifest.head, bundle.head_arrays, manifest.sample_fps, manifest.pooling
+        if fps is not None and fps != rate:
+            rungs = zip(manifest.ladder, bundle.rung_arrays, strict=True)
+            rung = next(((r, a) for r, a in rungs if r.fps == fps), None)
+            if rung is None:
+                rates = ", ".join(f"{r:g}" for r in (rate, *(r.fps for r in manifest.ladder)))
+                raise BundleError(f"{bundle.model_id} was made for {rates} samples a second, not for {fps:g}")
+            part, arrays, rate, pooling = rung[0], rung[1], rung[0].fps, rung[0].pooling
         try:
-            head = make_head(manifest.head.kind, bundle.head_arrays, bounded=manifest.head.bounded)
+            head = make_head(part.kind, arrays, bounded=part.bounded)
         except ValueError as error:
-            raise BundleError(f"{bundle.path / manifest.head.file}: {error}") from error
+            raise BundleError(f"{bundle.path / part.file}: {error}") from error
         if head.feature_size != manifest.trunk.feature_size:
             raise BundleError(
                 f"{bundle.path}: the head takes {head.feature_size} features, "
@@ -53,15 +66,15 @@ class BundleScoring:
             raise BundleError(
                 f"{bundle.path}: made for side channel {manifest.side_channel}, this version computes {SIDE_VERSION}"
             )
-        fps = Fraction(manifest.sample_fps).limit_denominator(1001)
+        exact = Fraction(rate).limit_denominator(1001)
         scoring = ScoringSpec(
             state_size=head.state_size,
-            fps=fps,
+            fps=exact,
             policy=StatePolicy(manifest.state.policy),
-            period=max(2, round(manifest.state.period_s * fps / 2) * 2),
-            tau=manifest.pooling.tau,
-            beta=manifest.pooling.beta,
-            warmup=manifest.pooling.warmup,
+            period=max(2, round(manifest.state.period_s * exact / 2) * 2),
+            tau=pooling.tau,
+            beta=pooling.beta,
+            warmup=pooling.warmup,
             calibrate=bundle.calibrate,
         )
         return cls(bundle, manifest.input.spec(), head, scoring, bool(head.side_size))

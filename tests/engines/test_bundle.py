@@ -15,6 +15,8 @@ from engines.bundle import (
     HeadPart,
     InputPart,
     Manifest,
+    PoolingPart,
+    RungPart,
     TrunkPart,
     bundles_folder,
     find_bundle,
@@ -67,6 +69,29 @@ def test_prose_does_not_enter_the_hash(bundle: Bundle) -> None:
     assert described.compute_hash() == bundle.manifest.compute_hash()
     faster = bundle.manifest.model_copy(update={"sample_fps": 30.0})
     assert faster.compute_hash() != bundle.manifest.compute_hash()
+
+
+def rung(fps: float) -> RungPart:
+    return RungPart(file=f"head{fps:g}.npz", sha256="0" * 64, kind="vsfa", fps=fps, pooling=PoolingPart(tau=6))
+
+
+def test_a_ladder_of_rates_has_a_head_for_each_and_enters_the_hash(bundle: Bundle, tmp_path: Path) -> None:
+    manifest = bundle.manifest.model_copy(update={"ladder": (rung(12.5), rung(5.0))})
+    heads = [{"fc_w": np.full((2, 4), value)} for value in (2.0, 3.0)]
+    written = write_bundle(tmp_path / "ladder", manifest, bundle.head_arrays, bundle.trunk_path, heads)
+    assert [arrays["fc_w"][0, 0] for arrays in written.rung_arrays] == [2.0, 3.0]
+    assert written.manifest.numeric_hash != bundle.manifest.numeric_hash
+    other = write_bundle(tmp_path / "other", manifest, bundle.head_arrays, bundle.trunk_path, heads[::-1])
+    assert other.manifest.numeric_hash != written.manifest.numeric_hash
+    (written.path / "head5.npz").write_bytes(b"damaged")
+    with pytest.raises(BundleError, match=r"head5\.npz"):
+        load_bundle(written.path)
+
+
+def test_rates_of_a_ladder_fall(bundle: Bundle) -> None:
+    wrong = bundle.manifest.model_dump() | {"ladder": (rung(5.0), rung(12.5))}
+    with pytest.raises(ValidationError, match="must fall"):
+        Manifest.model_validate(wrong)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.core.head import BottleneckHead, Head, VsfaHead, make_head
+from monitor.core.head import BottleneckHead, Head, VsfaHead, bag_arrays, make_head
 from monitor.core.stream_head import StatePolicy, StreamHead, step_streams
 from monitor.types import CAUSES
 
@@ -42,26 +42,32 @@ def frame(seed: int = 0) -> Head:
     return make_head("vsfa-frame", first | {"q_w": rng.standard_normal(D), "q_b": np.array(0.3)})
 
 
-def bottleneck(seed: int = 0) -> BottleneckHead:
+def bottleneck_arrays(seed: int = 0) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
-    return BottleneckHead(
-        {
-            "bottleneck_w": rng.standard_normal((K, F)),
-            "bottleneck_b": rng.standard_normal(K),
-            "trunk_mean": rng.standard_normal(K),
-            "trunk_sd": rng.uniform(0.5, 2, K),
-            "side_mean": rng.standard_normal(S),
-            "side_sd": rng.uniform(0.5, 2, S),
-            "trunk_in_w": rng.standard_normal((D, K)),
-            "trunk_in_b": rng.standard_normal(D),
-            "side_in_w": rng.standard_normal((E, S)),
-            "side_in_b": rng.standard_normal(E),
-            "cause_w": rng.standard_normal((len(CAUSES), 3 * H + D + E)),
-            "cause_b": rng.standard_normal(len(CAUSES)),
-            "decay": np.array(0.02),
-            **gru(rng, D + E),
-        }
-    )
+    return {
+        "bottleneck_w": rng.standard_normal((K, F)),
+        "bottleneck_b": rng.standard_normal(K),
+        "trunk_mean": rng.standard_normal(K),
+        "trunk_sd": rng.uniform(0.5, 2, K),
+        "side_mean": rng.standard_normal(S),
+        "side_sd": rng.uniform(0.5, 2, S),
+        "trunk_in_w": rng.standard_normal((D, K)),
+        "trunk_in_b": rng.standard_normal(D),
+        "side_in_w": rng.standard_normal((E, S)),
+        "side_in_b": rng.standard_normal(E),
+        "cause_w": rng.standard_normal((len(CAUSES), 3 * H + D + E)),
+        "cause_b": rng.standard_normal(len(CAUSES)),
+        "decay": np.array(0.02),
+        **gru(rng, D + E),
+    }
+
+
+def bottleneck(seed: int = 0) -> BottleneckHead:
+    return BottleneckHead(bottleneck_arrays(seed))
+
+
+def bagged(seed: int = 0) -> Head:
+    return make_head("bagged-bottleneck", bag_arrays([bottleneck_arrays(seed), bottleneck_arrays(seed + 1)]))
 
 
 def reduced(head: Head, count: int, seed: int = 1) -> np.ndarray:
@@ -76,7 +82,7 @@ def run(head: Head, x: np.ndarray, policy: StatePolicy, period: int = 20) -> tup
     return np.array([q[0] for q, _ in steps]), np.array([c[0] for _, c in steps])
 
 
-@pytest.mark.parametrize("make", [vsfa, lstm, frame, bottleneck])
+@pytest.mark.parametrize("make", [vsfa, lstm, frame, bottleneck, bagged])
 def test_streams_batched_together_get_what_they_get_alone(make: type) -> None:
     head: Head = make()
     inputs = [reduced(head, 30, seed) for seed in range(4)]
@@ -86,7 +92,7 @@ def test_streams_batched_together_get_what_they_get_alone(make: type) -> None:
         np.testing.assert_allclose(q[:, i], run(head, x, StatePolicy.STAGGERED, 10)[0], atol=1e-12)
 
 
-@pytest.mark.parametrize("make", [vsfa, lstm, frame, bottleneck])
+@pytest.mark.parametrize("make", [vsfa, lstm, frame, bottleneck, bagged])
 def test_a_staggered_state_is_between_half_a_period_and_a_period_old(make: type) -> None:
     """Each sample's output equals that of one continuous state started where the speaking lane restarted."""
     head: Head = make()
@@ -102,7 +108,7 @@ def test_a_staggered_state_is_between_half_a_period_and_a_period_old(make: type)
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(0, 60), st.sampled_from(list(StatePolicy)), st.sampled_from([vsfa, lstm, frame, bottleneck]))
+@given(st.integers(0, 60), st.sampled_from(list(StatePolicy)), st.sampled_from([vsfa, lstm, frame, bottleneck, bagged]))
 def test_a_snapshot_goes_on_as_if_nothing_had_happened(at: int, policy: StatePolicy, make: Callable[[], Head]) -> None:
     head = make()
     x = reduced(head, 61)
@@ -156,3 +162,29 @@ def test_a_head_of_an_older_side_channel_reads_the_first_numbers_of_a_newer_one(
     features = rng.standard_normal((3, F)).astype(np.float32)
     side = rng.standard_normal((3, S + 4)).astype(np.float32)
     np.testing.assert_array_equal(head.reduce(features, side), head.reduce(features, side[:, :S]))
+
+
+def test_a_bagged_head_says_the_mean_of_what_its_members_say() -> None:
+    rng = np.random.default_rng(3)
+    features, side = rng.standard_normal((12, F)).astype(np.float32), rng.standard_normal((12, S)).astype(np.float32)
+
+    def said(head: Head) -> tuple[np.ndarray, np.ndarray]:
+        return run(head, head.reduce(features, side), StatePolicy.CONTINUOUS)
+
+    members = [said(bottleneck(0)), said(bottleneck(1))]
+    together = said(bagged())
+    for part in (0, 1):
+        np.testing.assert_allclose(together[part], np.mean([m[part] for m in members], axis=0), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"w_ih": np.zeros((1, 1))}, "belongs to no member"),
+        ({"member1.w_ih": np.zeros((1, 1))}, r"numbered from 0, found \[1\]"),
+        ({}, "needs members"),
+    ],
+)
+def test_members_that_do_not_fit_are_named(arrays: dict[str, np.ndarray], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_head("bagged-bottleneck", arrays)
