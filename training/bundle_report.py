@@ -19,11 +19,13 @@ from engines.openvino import OpenVinoEngine
 from monitor.core.baseline import Baseline
 from monitor.core.stream_head import StatePolicy
 from monitor.types import F64
+from training.base_bundle import SCORE_CLEAN
 from training.bundle_clips import BundleScorer, Group, Shown
 from training.bundle_report_text import report_text
 from training.clip_agreement import STRONG, Estimate, auc, by_content, cause_outcomes, kind_of, pair_outcomes, shares
-from training.labels import TEMPORAL, labels, spatial_scales
+from training.labels import CLEAN, TEMPORAL, labels, spatial_scales
 from training.metrics import lcc, srocc
+from training.sources import half_of
 from training.synthesis import SHUFFLED, ClipFacts, facts_of
 
 #: Stream that turns bad: a minute of a clean clip, looped, then ten seconds of another version.
@@ -117,11 +119,14 @@ def _coverage(bundle: Bundle, facts: Sequence[ClipFacts], shown: Sequence[Shown]
     widths = bundle.manifest.uncertainty
     if not widths:
         return {}
-    # Labels on the published scale, as `training.bundle` places them: the label of clean clips is its clean score.
-    clean = next((s for q, s in reversed(bundle.manifest.calibration.points[:-1])), 100.0)
-    target = label / label.max() * clean
+    # Labels on the published scale, as `python -m training bundle` places them.
+    target = label / CLEAN * SCORE_CLEAN
     inside = np.array([abs(s.score - t) <= widths.get(s.cause, np.inf) for s, t in zip(shown, target, strict=True)])
-    contents = [f.content for f in facts]
+    # The intervals were fitted on the other half.
+    mine = np.flatnonzero([half_of(f.stem) == 1 for f in facts])
+    if not len(mine):
+        return {}
+    inside, contents = inside[mine], [facts[i].content for i in mine]
     return {"label within 90 % interval": by_content(lambda rows: float(np.mean(inside[list(rows)])), contents)}
 
 

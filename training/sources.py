@@ -77,6 +77,14 @@ def split_contents(contents: list[Content], holdout: float) -> tuple[list[Conten
     return train, held
 
 
+def half_of(stem: str) -> int:
+    """0 or 1: which half of the hold-out a stem belongs to.
+
+    Calibration and intervals are fitted on the first and measured on the second.
+    """
+    return hashlib.sha256(stem.encode()).digest()[4] % 2
+
+
 PROVENANCE_FIELDS = ("file", "side", "origin", "licence", "attribution")
 
 

@@ -1,0 +1,122 @@
+"""Trains the bundled model's head: ranks within groups, correlation over the batch, loose absolute labels, causes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor, nn
+
+from training.head_data import Clips
+from training.head_model import HeadModel, HeadVariant, State
+from training.labels import TEMPORAL
+
+_LR, _DECAY = 2e-3, 0.02
+GROUPS_PER_BATCH = 10
+#: Seconds of other material before a clip: on air no clip begins at state zero, and the monitor's staggered states
+#: are 5 to 10 s old when they speak.
+_BEFORE_S = (1.0, 6.0)
+#: Share of batches that begin at state zero, as an epoch does.
+_FRESH = 0.35
+#: Shortest crop of a clip, as a share.
+_LEAST = 0.75
+
+
+def train_head(
+    clips: Clips, *, epochs: int, seed: int, variant: HeadVariant | None = None, quiet: bool = False
+) -> HeadModel:
+    """Trains one head.
+
+    Args:
+        clips: Of the training side.
+        epochs: Passes over the groups.
+        seed: Same seed, same head (on one thread).
+        variant: For ablations.
+        quiet: No progress bar.
+    """
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    model = HeadModel(clips, variant)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=_LR, weight_decay=_DECAY)
+    members = [np.flatnonzero(clips.group == g) for g in np.unique(clips.group)]
+    per_batch = min(GROUPS_PER_BATCH, len(members))
+    label, cause, level = torch.from_numpy(clips.label).float(), torch.from_numpy(clips.cause), clips.level
+    temporal = torch.tensor([f.kind in TEMPORAL for f in clips.facts])
+    cause_weight = torch.from_numpy(np.where(level == 0, 1.2, 0.3 + 0.22 * level)).float()
+    for epoch in track(range(epochs), description="head", console=Console(stderr=True), disable=quiet):
+        for group in optimiser.param_groups:
+            group["lr"] = _LR * (0.5 + 0.5 * math.cos(math.pi * epoch / epochs))
+        order = rng.permutation(len(members))
+        model.train()
+        for start in range(0, len(order) - per_batch + 1, per_batch):
+            rows = np.concatenate([members[g] for g in order[start : start + per_batch]])
+            state = None if rng.random() < _FRESH else _lead_in(model, clips, len(rows), rng)
+            trunk, side = _crop(clips, rows, fresh=state is None, rng=rng)
+            length = trunk.shape[1]
+            q, logits, _ = model(trunk, side, sorted({length // 2 - 1, 3 * length // 4 - 1, length - 1}), state)
+            loss = score_loss(model.pooled(q), label[rows], torch.from_numpy(clips.group[rows]), temporal[rows])
+            entropy = torch.stack(
+                [
+                    nn.functional.cross_entropy(logits[:, i], cause[rows], label_smoothing=0.05, reduction="none")
+                    for i in range(logits.shape[1])
+                ]
+            ).mean(dim=0)
+            weight = cause_weight[rows]
+            loss = loss + 0.5 * (entropy * weight).sum() / weight.sum()
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+            optimiser.step()
+    model.eval()
+    return model
+
+
+@torch.no_grad()
+def _lead_in(model: HeadModel, clips: Clips, count: int, rng: np.random.Generator) -> State:
+    """The state that some seconds of other clips leave: back-propagation is cut where the clip itself begins."""
+    samples = max(1, int(rng.uniform(*_BEFORE_S) * clips.fps))
+    state: State | None = None
+    while samples > 0:
+        length = min(samples, clips.length)
+        rows = rng.integers(len(clips.facts), size=count)
+        trunk, side = torch.from_numpy(clips.trunk[rows, -length:]), torch.from_numpy(clips.side[rows, -length:])
+        _, _, state = model(trunk, side, [], state)
+        samples -= length
+    assert state is not None
+    return state
+
+
+def _crop(clips: Clips, rows: npt.NDArray[np.int64], *, fresh: bool, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    length = int(rng.integers(int(clips.length * _LEAST), clips.length + 1))
+    start = int(rng.integers(0, clips.length - length + 1))
+    trunk, side = clips.trunk[rows, start : start + length], clips.side[rows, start : start + length]
+    if not fresh and start == 0:
+        # A clip's first picture has nothing to differ from and reads as still; behind a cut it would not.
+        side = side.copy()
+        side[:, 0] = side[:, 1]
+    return torch.from_numpy(trunk), torch.from_numpy(side)
+
+
+def score_loss(score: Tensor, label: Tensor, group: Tensor, temporal: Tensor) -> Tensor:
+    """Loss of clip scores.
+
+    Args:
+        score: (B,) in [0, 1].
+        label: (B,) in [0, 1].
+        group: (B,) pairs within a group are ranked.
+        temporal: (B,) bool; these labels are loose.
+    """
+    gap = label[:, None] - label[None]
+    pair = (group[:, None] == group[None]) & (gap > 0.02)
+    margin = (0.8 * gap).clamp(max=0.25)
+    hinge = torch.relu(margin - (score[:, None] - score[None]))[pair].mean()
+    centred, target = score - score.mean(), label - label.mean()
+    plcc = (centred * target).sum() / (centred.norm() * target.norm() + 1e-6)
+    error = (score - label).abs()
+    # Nothing is asked inside the dead band of a loose label.
+    error = torch.where(temporal, 0.5 * torch.relu(error - 0.06), error)
+    return 2 * hinge + 0.5 * (1 - plcc) + 1.5 * error.mean()
