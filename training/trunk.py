@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from engines.backbone import DEPTHS, Trunk
 from engines.base import Precision
+from engines.bundle import sha256_of
 from engines.openvino import OpenVinoEngine
 from training.synthesis import SPEC, TRUNK_CLASSES
 from training.trunk_graph import RECORD, TrunkGraph, write_trunk
@@ -254,29 +255,27 @@ def load(path: Path) -> TrunkModel:
     return model
 
 
-class OutputReader:
-    """The trunk's eight outputs of fragments, through the engine that the monitor runs, kept on disk.
+class FeatureReader:
+    """The trunk's features of synthesised clips, through the engine that the monitor runs, kept on disk.
 
     Args:
-        model: A trained trunk.
-        cache: Folder for outputs, one file a group; kept apart by the trunk's weights.
+        model: A trunk.
+        cache: Folder for features, one file a group; found again by the trunk's weights and the group file's bytes.
     """
 
     def __init__(self, model: TrunkModel, cache: Path) -> None:
         digest = hashlib.sha256()
-        for name, value in sorted(model.state_dict().items()):
+        for name, value in sorted(model.trunk.state_dict().items()):
             digest.update(name.encode() + value.contiguous().numpy().tobytes())
         self._folder = cache / digest.hexdigest()[:16]
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._weight = model.outputs.weight.detach().numpy()
-        self._bias = model.outputs.bias.detach().numpy()
         kept = (self._folder / RECORD).is_file()
         graph = TrunkGraph.load(self._folder) if kept else write_trunk(model.trunk, SPEC, self._folder, "trunk")
         self._engine = OpenVinoEngine(graph.bundle(), Precision.F32)
 
     def read(self, group: Path) -> npt.NDArray[np.float32]:
-        """Outputs of a group file's clips, (V, T, 8) float32."""
-        kept = self._folder / f"{group.parent.name}.{group.stem}.npy"
+        """Features of a group file's clips, (V, T, F) float32."""
+        kept = self._folder / f"{sha256_of(group)[:24]}.npy"
         if kept.exists():
             stored: npt.NDArray[np.float32] = np.load(kept)
             return stored
@@ -288,7 +287,28 @@ class OutputReader:
         for start in range(0, len(y), 32):
             part = slice(start, start + 32)
             pixels = np.concatenate([y[part, None], uv[part].repeat(2, axis=2).repeat(2, axis=3)], axis=1)
-            rows.append(self._engine.infer(pixels) @ self._weight.T + self._bias)
-        outputs: npt.NDArray[np.float32] = np.concatenate(rows).reshape(count, length, -1).astype(np.float32)
-        np.save(kept, outputs)
+            rows.append(self._engine.infer(pixels))
+        features: npt.NDArray[np.float32] = np.concatenate(rows).reshape(count, length, -1).astype(np.float32)
+        aside = kept.with_suffix(".part.npy")
+        np.save(aside, features)
+        aside.replace(kept)
+        return features
+
+
+class OutputReader:
+    """The trunk's own eight outputs of synthesised clips; see `FeatureReader`.
+
+    Args:
+        model: A trained trunk.
+        cache: Folder for features.
+    """
+
+    def __init__(self, model: TrunkModel, cache: Path) -> None:
+        self._features = FeatureReader(model, cache)
+        self._weight = model.outputs.weight.detach().numpy()
+        self._bias = model.outputs.bias.detach().numpy()
+
+    def read(self, group: Path) -> npt.NDArray[np.float32]:
+        """Outputs of a group file's clips, (V, T, 8) float32."""
+        outputs: npt.NDArray[np.float32] = self._features.read(group) @ self._weight.T + self._bias
         return outputs

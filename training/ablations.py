@@ -1,0 +1,105 @@
+"""``python -m training ablations``: what each part of the bundled model is worth on held-out contents."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from training import trunk as trunk_training
+from training.base_head import figures
+from training.head_data import Clips, TrunkReader, load_clips
+from training.head_model import HeadVariant, predict
+from training.head_training import train_head
+
+#: Columns of the table.
+_SHOWN = ("SROCC label", "pairs", "adjacent", "clean above 2+", "cause", "clean")
+
+
+@dataclass(frozen=True, slots=True)
+class Ablation:
+    """One row.
+
+    Attributes:
+        name: What is different.
+        trunk: ``outputs``: the trained trunk's own eight outputs; ``features``: all of its features; ``random``: the
+            features of a trunk that was never trained.
+        variant: What of the head there is.
+    """
+
+    name: str
+    trunk: str = "outputs"
+    variant: HeadVariant = field(default_factory=HeadVariant)
+
+
+ROWS = (
+    Ablation("whole (sub-GRU, bottleneck, side channel)"),
+    Ablation("avg-GRU: plain mean for hysteresis pooling", variant=HeadVariant(pooling="mean")),
+    Ablation("no-time: no recurrence, plain mean", variant=HeadVariant(cell="none", pooling="mean")),
+    Ablation("side channel only", variant=HeadVariant(trunk=False)),
+    Ablation("without the side channel", variant=HeadVariant(side=False)),
+    Ablation("no-time without the side channel", variant=HeadVariant(cell="none", pooling="mean", side=False)),
+    Ablation("all features instead of the bottleneck", trunk="features"),
+    Ablation("untrained trunk, all features", trunk="random"),
+    Ablation("untrained trunk without the side channel", trunk="random", variant=HeadVariant(side=False)),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds this command's arguments."""
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="what `synthesise` wrote")
+    parser.add_argument("--trunk", type=Path, required=True, metavar="FILE", help="weights from `trunk`")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="ablations.md and .json go here")
+    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="one head each")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Trains every row with every seed and writes the table."""
+    trunk = trunk_training.load(args.trunk)
+    torch.manual_seed(0)
+    untrained = trunk_training.TrunkModel(trunk.trunk.width, trunk.trunk.depth).eval()
+    cache = args.data / "trunk-outputs"
+    readers: dict[str, TrunkReader] = {
+        "outputs": trunk_training.OutputReader(trunk, cache),
+        "features": trunk_training.FeatureReader(trunk, cache),
+        "random": trunk_training.FeatureReader(untrained, cache),
+    }
+    found: dict[str, list[dict[str, float]]] = {}
+    for kind, reader in readers.items():
+        clips, scales = load_clips(args.data / "clips", reader, None)
+        held, _ = load_clips(args.data / "clips-holdout", reader, scales)
+        for row in ROWS:
+            if row.trunk == kind:
+                print(row.name, file=sys.stderr)
+                found[row.name] = [_figures(row, clips, held, seed, args.epochs) for seed in args.seeds]
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / "ablations.json").write_text(json.dumps({"seeds": args.seeds, "rows": found}, indent=1) + "\n")
+    table = ablation_table({row.name: found[row.name] for row in ROWS})
+    (args.out / "ablations.md").write_text(table)
+    print(table, end="")
+    return 0
+
+
+def _figures(row: Ablation, clips: Clips, held: Clips, seed: int, epochs: int) -> dict[str, float]:
+    model = train_head(clips, epochs=epochs, seed=seed, variant=row.variant)
+    return figures(*predict([model], held), held)
+
+
+def ablation_table(found: dict[str, Sequence[dict[str, float]]]) -> str:
+    """Mean and standard deviation over seeds, as Markdown."""
+    lines = ["| | " + " | ".join(_SHOWN) + " |", "|---|" + "---|" * len(_SHOWN)]
+    for name, runs in found.items():
+        cells = []
+        for column in _SHOWN:
+            values = [run[column] for run in runs if column in run]
+            spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
+            cells.append(f"{np.mean(values):.3f}{spread}" if values else "")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
