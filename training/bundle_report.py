@@ -22,6 +22,7 @@ from monitor.types import F64
 from training.base_bundle import SCORE_CLEAN
 from training.bundle_clips import BundleScorer, Group, Shown
 from training.bundle_report_text import report_text
+from training.bundle_streams import score_streams, streams_text
 from training.clip_agreement import STRONG, Estimate, auc, by_content, cause_outcomes, kind_of, pair_outcomes, shares
 from training.labels import CLEAN, TEMPORAL, labels, spatial_scales
 from training.metrics import lcc, srocc
@@ -46,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="what `synthesise` wrote")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="report.md and report.json go here")
     parser.add_argument("--loop-seconds", type=int, default=_LOOP_S, metavar="S", help="length of the looped clips")
+    parser.add_argument("--streams", type=Path, metavar="DIR", help="recordings nobody labelled, to list")
     parser.add_argument("--precision", choices=["f32", "bf16", "int8"], default="f32")
 
 
@@ -69,7 +71,11 @@ def run(args: argparse.Namespace) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     plain = {name: {k: v._asdict() for k, v in section.items()} for name, section in sections.items()}
     (args.out / "report.json").write_text(json.dumps({"about": about, **plain}, indent=1) + "\n")
-    (args.out / "report.md").write_text(report_text(about, sections))
+    text = report_text(about, sections)
+    if args.streams is not None:
+        rows = score_streams(bundle, args.streams)
+        text += f"\n## Recordings nobody labelled\n\n{streams_text(bundle, rows)}"
+    (args.out / "report.md").write_text(text)
     print(args.out / "report.md")
     print(f"{sum(len(g.facts) for g in groups)} clips", file=sys.stderr)
     return 0
