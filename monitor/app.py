@@ -27,6 +27,7 @@ from monitor.core.alert_book import AlertBook, default_rules
 from monitor.core.alerts import AlertRule
 from monitor.core.identifiers import uuid7
 from monitor.errors import UsageError
+from monitor.ingest.programs import VideoChoice
 from monitor.ingest.pyav_source import PyAvSource
 from monitor.ingest.redact import redact
 from monitor.observe.loop_lag import LoopLag
@@ -192,7 +193,8 @@ class Monitor:
                 live=not file,
                 open_timeout_s=ingest.open_timeout,
                 read_timeout_s=ingest.read_timeout,
-                options=section.options,
+                options=section.source_options(),
+                video=VideoChoice(section.program, section.video_pid, section.video_index),
                 paced=file,
                 loop=section.loop,
             )

@@ -112,9 +112,35 @@ class StreamSection(_Section):
     """One feed."""
 
     id: Id = Field(description="its name in topics, metrics and logs")
-    url: SecretStr = Field(description="udp://, tcp://, rtsp://, rtmp://, http(s):// (HLS), or a file")
+    url: SecretStr = Field(
+        description="udp://, rtp://, srt://, tcp://, rtsp(s)://, rtmp(s)://, http(s):// (HLS), or a file"
+    )
     loop: bool = Field(False, description="start a file over at its end")
-    options: dict[str, str] = Field({}, description="FFmpeg options, over the defaults")
+    program: int | None = Field(None, ge=0, le=65535, description="program number; the first with video without it")
+    video_pid: int | None = Field(None, ge=0, description="PID of the video; the best of the program without it")
+    video_index: int | None = Field(None, ge=0, description="or which of the program's videos, counted from 0")
+    rtsp_transport: Literal["tcp", "udp", "udp_multicast", "http"] = Field("tcp", description="how RTSP is carried")
+    tls_verify: bool = Field(True, description="refuse certificates that this machine does not trust")
+    # May hold a passphrase or a header with a token.
+    options: dict[str, str] = Field(
+        {}, repr=False, description="FFmpeg options (of SRT: its query keys), over the defaults"
+    )
+
+    @model_validator(mode="after")
+    def _one_video(self) -> StreamSection:
+        if self.video_pid is not None and self.video_index is not None:
+            raise ValueError("video_pid and video_index both choose the video; give one")
+        return self
+
+    def source_options(self) -> dict[str, str]:
+        """Options of the source: those of the keys above where the URL has a use for them, under ``options``."""
+        scheme = self.url.get_secret_value().partition("://")[0].lower()
+        keys: dict[str, str] = {}
+        if scheme in ("rtsp", "rtsps"):
+            keys["rtsp_transport"] = self.rtsp_transport
+        if not self.tls_verify and scheme != "srt":
+            keys["tls_verify"] = "0"
+        return keys | self.options
 
 
 class RuleSection(_Section):

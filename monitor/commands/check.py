@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from monitor.app import missing_files, rules_of
-from monitor.commands.run import _check_url
+from monitor.commands.run import check_address
 from monitor.config import load_config
 from monitor.errors import UsageError
 
@@ -22,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
     problems = [f"{args.config}: {file}: no such file" for file in missing_files(config)]
     for section in config.streams:
         try:
-            _check_url(section.url.get_secret_value())
+            check_address(section)
         except UsageError as error:
             problems.append(f"{args.config}: streams: {section.id}: {error}")
     try:

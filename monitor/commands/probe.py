@@ -5,18 +5,25 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 
 from engines.base import FeatureEngine
+from monitor.commands.feed_arguments import add_feed_arguments, feed_keys
 from monitor.commands.model_arguments import add_model_arguments, open_model
+from monitor.config import StreamSection
 from monitor.errors import SourceCode, SourceError
+from monitor.ingest.programs import Program, ProgramStream, VideoChoice
 from monitor.ingest.pyav_source import PyAvSource
 from monitor.ingest.redact import redact
 from monitor.pipeline.batcher import Batcher
 from monitor.pipeline.bundle_scoring import BundleScoring
 from monitor.pipeline.inference import InferenceThread
 from monitor.pipeline.offline import ClipResult, score_source
-from monitor.types import StreamId
+from monitor.types import StreamId, StreamInfo
+
+#: Longest silence while opening, for each of its phases: whoever waits for the answer is a person or a script.
+_OPEN_TIMEOUT_S = 2.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,15 +31,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("url", metavar="URL", help="a feed or a file")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.add_argument(
-        "--seconds", type=float, default=3.0, metavar="N", help="wall-clock seconds to look (default 3)"
+        "--seconds", type=float, default=1.5, metavar="N", help="wall-clock seconds to look, once open (default 1.5)"
     )
+    add_feed_arguments(parser)
     add_model_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Prints what the feed is; 1 if it cannot be opened, decoded or scored."""
+    section = StreamSection(id="probe", url=args.url, **feed_keys(args))
+    source = PyAvSource(
+        args.url,
+        stream=StreamId("probe"),
+        live="://" in args.url and not args.url.startswith("file://"),
+        open_timeout_s=_OPEN_TIMEOUT_S,
+        options=section.source_options(),
+        video=VideoChoice(section.program, section.video_pid, section.video_index),
+    )
+    chosen = not {"program", "video_pid", "video_index"}.isdisjoint(feed_keys(args))
+
+    def opened(info: StreamInfo) -> None:
+        # At once: the score takes a moment more.
+        if not args.json:
+            print("\n".join(_feed_lines(info, source.programs, chosen=chosen)), flush=True)
+
     scoring, engine = open_model(args.model, args.engine, args.precision, args.threads)
-    result = asyncio.run(_probe(args, scoring, engine))
+    result = asyncio.run(_probe(source, scoring, engine, args.seconds, opened))
     info = result.info
     if info is None or not result.samples:
         raise SourceError(f"{redact(args.url)}: no picture came", SourceCode.NO_VIDEO)
@@ -41,26 +65,61 @@ def run(args: argparse.Namespace) -> int:
         fields = {**asdict(info), "frames": result.frames, "samples": result.samples}
         fields |= {"score": None if result.score is None else round(result.score, 2), "cause": cause}
         fields |= {"conditions": result.conditions, "model": scoring.bundle.model_id}
-        print(json.dumps({key: value for key, value in fields.items() if value is not None}))
+        fields["programs"] = [_without_none(asdict(program)) for program in source.programs]
+        print(json.dumps(_without_none(fields)))
         return 0
-    rate = "unknown rate" if info.fps is None else f"{info.fps:.2f} fps"
-    lines = "interlaced" if info.interlaced else "progressive"
-    print(f"{info.url}: {info.protocol}, {info.codec} {info.width}x{info.height} {rate}, {lines}, {info.pixel_format}")
-    print(f"audio: {info.audio_codec or 'none'}")
     print(f"decodes: {result.frames} pictures, {result.samples} samples; conditions {result.conditions}")
     if result.score is not None:
         print(f"score: {result.score:.1f}" + (f", cause {cause}" if cause else ""))
     return 0
 
 
-async def _probe(args: argparse.Namespace, scoring: BundleScoring, engine: FeatureEngine) -> ClipResult:
+def _feed_lines(info: StreamInfo, programs: tuple[Program, ...], *, chosen: bool) -> list[str]:
+    """What the feed is; its programs where it has any, the stream that is read marked by a star."""
+    rate = "unknown rate" if info.fps is None else f"{info.fps:.2f} fps"
+    scan = "interlaced" if info.interlaced else "progressive"
+    lines = [
+        f"{info.url}: {info.protocol}, {info.codec} {info.width}x{info.height} {rate}, {scan}, {info.pixel_format}",
+        f"audio: {info.audio_codec or 'none'}",
+    ]
+    for program in programs:
+        if program.number is None and len(programs) == 1:
+            continue
+        heading = "in no program" if program.number is None else f"program {program.number}"
+        name = f" {program.name!r}" if program.name else ""
+        lines.append(f"{heading}{name}: {', '.join(_stream_words(stream) for stream in program.streams) or 'empty'}")
+    videos = {stream.pid for program in programs for stream in program.streams if stream.kind == "video"}
+    if len(videos) > 1 and not chosen:
+        best = "the best variant" if info.protocol == "hls" else "the best video of the first program that has one"
+        lines.append(f"looking at {best} (*); --program, --video-pid or --video-index choose another")
+    return lines
+
+
+def _stream_words(stream: ProgramStream) -> str:
+    size = f" {stream.width}x{stream.height}" if stream.width else ""
+    return f"{'*' if stream.chosen else ''}{stream.kind} {stream.codec or 'unknown'}{size} (PID {stream.pid})"
+
+
+def _without_none(fields: dict[str, object]) -> dict[str, object]:
+    return {key: value for key, value in fields.items() if value is not None}
+
+
+async def _probe(
+    source: PyAvSource,
+    scoring: BundleScoring,
+    engine: FeatureEngine,
+    seconds: float,
+    on_opened: Callable[[StreamInfo], None],
+) -> ClipResult:
     inference = InferenceThread(engine, scoring.head)
     batcher = Batcher(inference, max_wait_s=0.01)
     running = asyncio.create_task(batcher.run(), name="vqwatch.batcher")
-    live = "://" in args.url and not args.url.startswith("file://")
     stop = asyncio.Event()
-    asyncio.get_running_loop().call_later(args.seconds + (4.0 if live else 0.0), stop.set)
-    source = PyAvSource(args.url, stream=StreamId("probe"), live=live)
+
+    def opened(info: StreamInfo) -> None:
+        asyncio.get_running_loop().call_later(seconds, stop.set)
+        on_opened(info)
+
     try:
         return await score_source(
             source,
@@ -69,6 +128,7 @@ async def _probe(args: argparse.Namespace, scoring: BundleScoring, engine: Featu
             scoring=scoring.scoring,
             with_side_channel=scoring.with_side_channel,
             stop=stop,
+            on_opened=opened,
         )
     finally:
         batcher.close()

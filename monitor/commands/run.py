@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import logging
 import signal
 import sys
 from pathlib import Path
@@ -15,12 +14,12 @@ from rich.console import Console
 from rich.live import Live
 
 from monitor.app import Monitor, missing_files, rules_of, stream_ids
+from monitor.commands.feed_arguments import add_feed_arguments, feed_keys
 from monitor.commands.model_arguments import open_model
 from monitor.commands.table import StatusTable
-from monitor.config import Config, load_config, make_config, parse_duration
-from monitor.errors import UsageError
+from monitor.config import Config, StreamSection, load_config, make_config, parse_duration
+from monitor.errors import SourceError, UsageError
 from monitor.ingest.address import parse_address
-from monitor.ingest.redact import redact
 from monitor.observe.logs import set_up_logging
 
 
@@ -35,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", choices=("auto", "f32", "bf16", "int8"))
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads of inference (default: all)")
     parser.add_argument("--loop", action="store_true", help="start files over at their end")
+    add_feed_arguments(parser)
     parser.add_argument("-v", "--verbose", action="store_true", help="say more on stderr")
     parser.add_argument("--log-json", action="store_true", help="log lines as JSON")
 
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     config = configuration(args)
     for section in config.streams:
         # A bad URL is a mistake on the command line, not a feed that may come back.
-        _check_url(section.url.get_secret_value())
+        check_address(section)
     missing = missing_files(config)
     if missing:
         raise UsageError("\n".join(f"{file}: no such file" for file in missing))
@@ -77,9 +77,12 @@ def configuration(args: argparse.Namespace) -> Config:
     flags = service_flags(args)
     if args.urls:
         ids = stream_ids(args.urls, args.id)
-        flags["streams"] = [{"id": id_, "url": url, "loop": args.loop} for id_, url in zip(ids, args.urls, strict=True)]
+        keys = {"loop": args.loop, **feed_keys(args)}
+        flags["streams"] = [{"id": id_, "url": url, **keys} for id_, url in zip(ids, args.urls, strict=True)]
     elif args.id:
         raise UsageError("--id names a URL on the command line; there is none")
+    elif keys := feed_keys(args):
+        raise UsageError(f"{', '.join(keys)}: of a URL on the command line; there is none")
     for key in ("name", "precision", "threads"):
         value = getattr(args, "engine" if key == "name" else key)
         if value is not None:
@@ -145,13 +148,17 @@ def table_on(terminal: bool, table: StatusTable) -> contextlib.AbstractContextMa
     return Live(table, console=Console(), refresh_per_second=2, transient=False)
 
 
-def _check_url(url: str) -> None:
-    from monitor.errors import SourceError
+def check_address(section: StreamSection) -> None:
+    """Refuses what can never be opened.
 
+    Raises:
+        UsageError: Such a URL.
+    """
+    url = section.url.get_secret_value()
     if "://" not in url:
         return
     try:
-        parse_address(url, live=True, read_timeout_s=1.0, options={})
+        parse_address(url, live=True, read_timeout_s=1.0, options=section.source_options())
     except SourceError as error:
-        logging.getLogger("vqwatch").debug("refused %s", redact(url))
-        raise UsageError(str(error)) from error
+        if not error.transient:
+            raise UsageError(str(error)) from error

@@ -9,13 +9,15 @@ import av
 from av import VideoFrame
 from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Disposition, Stream
+from av.stream import Stream
 from av.video.stream import VideoStream
 
 from monitor.errors import SourceCode, SourceError
 from monitor.ingest.address import Address
 from monitor.ingest.failure import failure_of, source_error, timed_out
 from monitor.ingest.ffmpeg_log import FFmpegLog
+from monitor.ingest.programs import NoSuchVideo, Program, VideoChoice, choose_video, describe_programs
+from monitor.ingest.srt_bridge import SrtBridge
 from monitor.types import StreamInfo
 
 # Text that FFmpeg draws as ANSI art: any text file "is" a video.
@@ -32,22 +34,35 @@ class Connection:
         address: Where it was opened.
         log: Collects FFmpeg's lines for error messages.
         live: Its end is a loss.
+        choice: Which of its videos.
+        bridge: What brings it, ended with it.
 
     Raises:
-        SourceError: There is no video in it, or no decoder for it.
+        SourceError: There is no video in it, not the one chosen, or no decoder for it.
     """
 
-    def __init__(self, container: InputContainer, address: Address, log: FFmpegLog, *, live: bool) -> None:
+    def __init__(
+        self,
+        container: InputContainer,
+        address: Address,
+        log: FFmpegLog,
+        *,
+        live: bool,
+        choice: VideoChoice | None = None,
+        bridge: SrtBridge | None = None,
+    ) -> None:
         self.address = address
         self.log = log
         self._container = container
         self._live = live
+        self._choice = choice or VideoChoice()
+        self._bridge = bridge
         self.video = video = self._choose_video()
         self.time_base = Fraction(video.time_base or Fraction(1, 90_000))
         rate = _sane_rate(video.guessed_rate) or _sane_rate(video.average_rate)
         self.fps = rate
         self.period_s = 1.0 / rate if rate else 0.04
-        self._audio = container.streams.best("audio")
+        self._audio = container.streams.best("audio", related=video)
         # Many streams, few cores: one decoder thread each costs least memory and as little time.
         video.codec_context.thread_count = 1
         video.codec_context.thread_type = "NONE"
@@ -84,6 +99,8 @@ class Connection:
         return None, waited_s, self._end(waited_s)
 
     def _failure(self, error: Exception, waited_s: float) -> SourceError:
+        if self._bridge is not None and (said := self._bridge.failure()):
+            return said
         return failure_of(
             error,
             self.log.lines(),
@@ -96,6 +113,8 @@ class Connection:
     def _end(self, waited_s: float) -> SourceError | None:
         if not self._live:
             return None
+        if self._bridge is not None and (said := self._bridge.failure()):
+            return said
         # HLS ends at once when its server is gone, and after some waiting when its playlist no longer
         # changes.
         if timed_out(waited_s, self.address.silence_limit_s):
@@ -121,16 +140,26 @@ class Connection:
             audio_codec=self._audio.codec_context.codec.canonical_name if self._audio else None,
         )
 
+    def programs(self) -> tuple[Program, ...]:
+        """Programs of the feed with their streams, the one that is read marked."""
+        return describe_programs(self._container, self.video)
+
     def close(self) -> None:
         """Free the container. Nothing may be read afterwards."""
         with self.log:
             self._container.close()
+        if self._bridge is not None:
+            self._bridge.close()
 
     def _choose_video(self) -> VideoStream:
-        best = self._container.streams.best("video")
         if self._container.format.name in _NO_FEED_FORMATS:
             raise self.error("this is a text file", SourceCode.INVALID_DATA, transient=False)
-        if not isinstance(best, VideoStream) or best.disposition & Disposition.attached_pic:
+        try:
+            best = choose_video(self._container, self._choice)
+        except NoSuchVideo as missing:
+            # A multiplexer may be at work on it; FFmpeg's log is about other things.
+            raise source_error(self.address.shown, str(missing), SourceCode.NO_VIDEO, transient=self._live) from None
+        if best is None:
             # In a live feed the video may only have stopped for now.
             raise self.error("has no video", SourceCode.NO_VIDEO, transient=self._live)
         if best.codec_context is None:

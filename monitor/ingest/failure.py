@@ -45,6 +45,9 @@ def failure_of(
     if network and timed_out(waited_s, limit_s) and _is_vague(error):
         return source_error(shown, f"no data for {waited_s:.1f} s", SourceCode.TIMEOUT, transient=True)
     code, transient, reason = _classify(error, lines, network=network)
+    if code is SourceCode.TLS:
+        # What stands on top of it only says that it could not connect.
+        lines = _tls_lines(lines)
     return source_error(shown, reason, code, transient=transient, lines=lines)
 
 
@@ -97,15 +100,19 @@ def _classify_log(error: Exception, lines: Sequence[LogLine], *, network: bool) 
     """Input/output errors, which only FFmpeg's log tells apart."""
     if any(word in line.text.lower() for line in lines for word in _UNRESOLVED):
         return SourceCode.CONNECTION, True, "the host's name cannot be resolved"
-    if any(line.part == "tls" for line in lines):
-        certificate = any("certificate" in line.text.lower() for line in lines)
-        return SourceCode.TLS, not certificate, "TLS failed"
+    if tls := _tls_lines(lines):
+        certificate = any("certificate" in line.text.lower() for line in tls)
+        return SourceCode.TLS, not certificate, "the certificate is not trusted" if certificate else "TLS failed"
     if isinstance(error, av.error.ConnectionRefusedError):
         return SourceCode.CONNECTION, True, "connection refused"
     if not network:
         return SourceCode.INVALID_DATA, False, _words(error)
     # EINVAL is about the URL or an option, which stay as they are.
     return SourceCode.CONNECTION, getattr(error, "errno", None) != errno.EINVAL, _words(error)
+
+
+def _tls_lines(lines: Sequence[LogLine]) -> list[LogLine]:
+    return [line for line in lines if line.part == "tls"]
 
 
 def _words(error: Exception) -> str:

@@ -47,7 +47,12 @@ class FFmpegLog:
         logs = self._capture.logs
         if logs:
             # A damaged stream fills this with decoder complaints; they say nothing about the connection.
-            new = [LogLine(part, text) for _, part, text in logs if part not in codecs_available]
+            # Only errors: another thread may let more through for a moment (see ``programs``).
+            new = [
+                LogLine(part, text)
+                for level, part, text in logs
+                if level <= av.logging.ERROR and part not in codecs_available
+            ]
             self._lines = [*self._lines, *new][-_KEPT_LINES:]
             logs.clear()
 

@@ -12,16 +12,17 @@ from typing import NamedTuple
 
 import av
 from av import VideoFrame
-from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Stream
 
 from monitor.errors import SourceCode, SourceError
 from monitor.ingest.address import Address, parse_address
 from monitor.ingest.connection import Connection
-from monitor.ingest.failure import failure_of, timed_out
+from monitor.ingest.failure import timed_out
 from monitor.ingest.ffmpeg_log import FFmpegLog
+from monitor.ingest.opening import open_container
 from monitor.ingest.pacing import Pacer
+from monitor.ingest.programs import Program, VideoChoice
 from monitor.types import StreamId, StreamInfo
 
 #: How long a live feed may deliver packets before its first picture: feeds joined in the middle are
@@ -76,13 +77,14 @@ class PyAvSource:
     time-out comes.
 
     Args:
-        url: Path, file://, http(s):// (also HLS), udp://, tcp://, rtsp:// (over TCP) or rtmp://.
+        url: Path, file://, http(s):// (also HLS), udp://, rtp://, tcp://, srt://, rtsp(s):// or rtmp(s)://.
         stream: Whose feed it is.
         live: Its end is a loss; opening is quick. False: a recording, whose end is its end.
         open_timeout_s: Longest silence while opening; FFmpeg applies it to each of its two phases.
         read_timeout_s: Longest silence afterwards. HTTP waits longer for the next segment of HLS, not for the
             server's answers.
         options: FFmpeg options, over the defaults.
+        video: Which of the feed's videos; the best of the first program that has one where nothing is set.
         paced: Let pictures go at their presentation times (a file replayed as if live).
         loop: With ``paced``: start over at the end, presentation times going on.
         clock: Monotonic seconds.
@@ -98,6 +100,7 @@ class PyAvSource:
         open_timeout_s: float = 4.0,
         read_timeout_s: float = 2.0,
         options: Mapping[str, str] | None = None,
+        video: VideoChoice | None = None,
         paced: bool = False,
         loop: bool = False,
         clock: Callable[[], float] = time.monotonic,
@@ -109,6 +112,7 @@ class PyAvSource:
         self._open_timeout_s = open_timeout_s
         self._read_timeout_s = read_timeout_s
         self._options = dict(options or {})
+        self._video = video
         self._paced = paced
         self._loop = loop and paced
         self._clock = clock
@@ -116,6 +120,7 @@ class PyAvSource:
         self._stop = threading.Event()
         self._counters = SourceCounters()
         self._interlaced_seen = False
+        self._programs: tuple[Program, ...] = ()
         self._connection: Connection | None = None
         self._pending: Iterator[Decoded] = iter(())
 
@@ -137,6 +142,11 @@ class PyAvSource:
         """Whether any picture so far was flagged as interlaced."""
         return self._interlaced_seen
 
+    @property
+    def programs(self) -> tuple[Program, ...]:
+        """Programs of the feed as they were when it was opened, with their streams."""
+        return self._programs
+
     def open(self, stop: threading.Event | None = None) -> StreamInfo:
         """Connect, and decode the first picture, which ``frames`` then yields first.
 
@@ -155,6 +165,7 @@ class PyAvSource:
             if first is None:
                 raise self._no_picture(connection)
             self._pending = chain([first], self._pending)
+            self._programs = connection.programs()
         except BaseException:
             self.close()
             raise
@@ -201,29 +212,15 @@ class PyAvSource:
 
     def _connect(self, address: Address) -> Connection:
         log = FFmpegLog()
-        container: InputContainer | None = None
-        error: Exception | None = None
-        asked_s = time.monotonic()
-        with log:
-            try:
-                timeout = (self._open_timeout_s, address.read_limit_s)
-                container = av.open(address.url, options=address.options, timeout=timeout)
-            except (av.FFmpegError, OSError, ValueError) as caught:
-                error = caught.with_traceback(None)  # which would refer back to this frame
-        if container is None:
-            assert error is not None
-            raise failure_of(
-                error,
-                log.lines(),
-                shown=address.shown,
-                network=address.network,
-                waited_s=time.monotonic() - asked_s,
-                limit_s=self._open_timeout_s,
-            )
+        container, bridge = open_container(address, log, open_timeout_s=self._open_timeout_s, stop=self._stop)
         try:
-            return Connection(container, address, log, live=self._live and not self._loop)
+            return Connection(
+                container, address, log, live=self._live and not self._loop, choice=self._video, bridge=bridge
+            )
         except BaseException:
             container.close()
+            if bridge is not None:
+                bridge.close()
             raise
 
     def _looped(self, connection: Connection, pictures: Iterator[Decoded]) -> Iterator[Decoded]:

@@ -67,8 +67,11 @@ async def score_source(
     scoring: ScoringSpec,
     with_side_channel: bool,
     stop: asyncio.Event | None = None,
+    on_opened: Callable[[StreamInfo], None] | None = None,
 ) -> ClipResult:
     """Scores a source to its end (or until ``stop``); the batcher's ``run`` must be going.
+
+    ``on_opened`` is told what the source is as soon as that is known.
 
     Raises:
         SourceError: It could not be opened, or a recording broke before its end. The end of a live source is no error
@@ -80,6 +83,11 @@ async def score_source(
     conditions: dict[Condition, int] = defaultdict(int)
     result = ClipResult()
     ended: asyncio.Future[Exception | None] = loop.create_future()
+
+    def opened(info: StreamInfo) -> None:
+        result.info = info
+        if on_opened is not None:
+            on_opened(info)
 
     def wake() -> None:
         loop.call_soon_threadsafe(batcher.wake)
@@ -108,7 +116,7 @@ async def score_source(
         epoch=0,
         loop=loop,
         on_frame=sampler.push,
-        on_opened=lambda info: setattr(result, "info", info),
+        on_opened=opened,
         on_ended=lambda error: None if ended.done() else ended.set_result(error),
     )
     batcher.add(stream)

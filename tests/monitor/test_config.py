@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.config import Config, load_config, make_config, parse_duration
+from monitor.config import Config, StreamSection, load_config, make_config, parse_duration
 from monitor.errors import UsageError
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "configs" / "example.yaml"
@@ -18,6 +18,7 @@ def write(folder: Path, text: str) -> Path:
 
 def test_the_example_names_every_key_at_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STUDIO_PASSWORD", "pa@ss")
+    monkeypatch.setenv("SRT_PASSPHRASE", "pa@ss-phrase")
     example = load_config(EXAMPLE)
     plain = Config()
     for section in ("model", "sampling", "engine", "broker", "http", "ingest"):
@@ -25,6 +26,10 @@ def test_the_example_names_every_key_at_its_default(monkeypatch: pytest.MonkeyPa
         text = EXAMPLE.read_text()
         for key in type(getattr(plain, section)).model_fields:
             assert f"{key}:" in text, f"{section}.{key}"
+    for key in StreamSection.model_fields:
+        assert f"{key}:" in text, f"streams.{key}"
+    first = StreamSection(id="cam1", url="udp://127.0.0.1:5000")
+    assert example.streams[0] == first
     assert example.streams[1].url.get_secret_value() == "rtsp://operator:pa@ss@192.0.2.10/live"
     assert "pa@ss" not in repr(example)
 
@@ -94,3 +99,23 @@ def test_flags_win_over_the_file(tmp_path: Path) -> None:
 
 def test_a_configuration_can_come_from_flags_alone() -> None:
     assert make_config({"streams": [{"id": "a", "url": "udp://h:1"}]}).streams[0].id == "a"
+
+
+def test_the_keys_of_a_stream_become_options_of_its_source() -> None:
+    section = StreamSection(id="a", url="rtsp://h/x", rtsp_transport="udp", tls_verify=False, options={"x": "1"})
+    assert section.source_options() == {"rtsp_transport": "udp", "tls_verify": "0", "x": "1"}
+    assert StreamSection(id="a", url="udp://h:1").source_options() == {}
+    assert StreamSection(id="a", url="srt://h:1", tls_verify=False).source_options() == {}
+    raw = StreamSection(id="a", url="rtsp://h/x", options={"rtsp_transport": "http"})
+    assert raw.source_options() == {"rtsp_transport": "http"}
+
+
+def test_a_video_is_chosen_in_one_way() -> None:
+    keys = {"id": "a", "url": "udp://h:1", "video_pid": 257, "video_index": 0}
+    with pytest.raises(UsageError, match="give one"):
+        make_config({"streams": [keys]})
+
+
+def test_options_are_in_no_repr() -> None:
+    section = StreamSection(id="a", url="srt://h:1", options={"passphrase": "cAnArY7cAnArY7"})
+    assert "cAnArY7" not in repr(Config(streams=(section,)))
