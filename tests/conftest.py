@@ -11,7 +11,7 @@ from hypothesis import settings
 # The plugins below are modules of this tree, which is importable only where pytest was started as a module.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-pytest_plugins = ["tests.fixtures.streams"]
+pytest_plugins = ["tests.fixtures.streams", "tests.fixtures.transport"]
 
 # Machines that run other work beside the tests are slow at random; time-outs belong to pytest.
 settings.register_profile("vqwatch", deadline=None)

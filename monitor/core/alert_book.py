@@ -10,7 +10,7 @@ from monitor.core.stream_state import Judgement, Observation
 from monitor.types import AlertEvent, Condition, Severity, Status, StreamId
 
 #: What a rule may watch. ``lost`` and ``no_video`` are 1 while the condition holds, else 0.
-METRICS = ("lost", "no_video", "black_s", "still_s", "corrupt_share", "drop", "score_10s")
+METRICS = ("lost", "no_video", "black_s", "still_s", "loop_s", "corrupt_share", "drop", "score_10s")
 
 
 class AlertBook:
@@ -165,6 +165,7 @@ def default_rules() -> tuple[AlertRule, ...]:
         AlertRule("no_video", "no_video", 1.0, 0.0, 2.0, 5.0, Severity.MAJOR, inhibited_by=("lost",)),
         AlertRule("black", "black_s", 10.0, 2.0, 0.0, 10.0, Severity.MAJOR, inhibited_by=blind),
         AlertRule("frozen", "still_s", 10.0, 2.0, 0.0, 10.0, Severity.MAJOR, inhibited_by=(*blind, "black")),
+        AlertRule("loop", "loop_s", 10.0, 2.0, 0.0, 10.0, Severity.MAJOR, inhibited_by=(*blind, "black", "frozen")),
         AlertRule("decode_errors", "corrupt_share", 0.1, 0.02, 10.0, 20.0, Severity.MINOR, inhibited_by=blind),
         AlertRule(
             "quality",
@@ -174,7 +175,7 @@ def default_rules() -> tuple[AlertRule, ...]:
             10.0,
             20.0,
             Severity.MAJOR,
-            inhibited_by=(*blind, "black", "frozen"),
+            inhibited_by=(*blind, "black", "frozen", "loop"),
         ),
     )
 
@@ -185,15 +186,19 @@ def stream_metrics(
     """Values of :data:`METRICS` at one moment; None is unknown.
 
     Nothing but ``lost`` and ``no_video`` is known while the status is unknown: old facts must neither raise
-    nor clear anything. A stream that connects for the first time is neither lost nor found.
+    nor clear anything. Black and frozen are known without a score (a loop whose time jumps back with each round never
+    has one), as the condition is told from fresh facts alone. A stream that connects for the first time is neither
+    lost nor found.
     """
     metrics: dict[str, float | None] = dict.fromkeys(METRICS)
     if judgement.condition is not Condition.CONNECTING:
         metrics["lost"] = float(judgement.condition is Condition.LOST)
         metrics["no_video"] = float(judgement.condition is Condition.NO_VIDEO)
-    if judgement.status is not Status.UNKNOWN:
+    if judgement.status is not Status.UNKNOWN or judgement.condition in (Condition.BLACK, Condition.FROZEN):
         metrics["black_s"] = seen.facts.black_s
         metrics["still_s"] = seen.facts.still_s
+        metrics["loop_s"] = seen.facts.loop_s
+    if judgement.status is not Status.UNKNOWN:
         metrics["corrupt_share"] = seen.corrupt_share
         metrics["drop"] = drop
         metrics["score_10s"] = score_10s

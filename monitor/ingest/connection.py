@@ -16,6 +16,7 @@ from monitor.errors import SourceCode, SourceError
 from monitor.ingest.address import Address
 from monitor.ingest.failure import failure_of, source_error, timed_out
 from monitor.ingest.ffmpeg_log import FFmpegLog
+from monitor.ingest.tcp_reader import TcpReader
 from monitor.types import StreamInfo
 
 # Text that FFmpeg draws as ANSI art: any text file "is" a video.
@@ -32,16 +33,26 @@ class Connection:
         address: Where it was opened.
         log: Collects FFmpeg's lines for error messages.
         live: Its end is a loss.
+        reader: Reads the bytes, where FFmpeg does not do so itself; closed with the container.
 
     Raises:
         SourceError: There is no video in it, or no decoder for it.
     """
 
-    def __init__(self, container: InputContainer, address: Address, log: FFmpegLog, *, live: bool) -> None:
+    def __init__(
+        self,
+        container: InputContainer,
+        address: Address,
+        log: FFmpegLog,
+        *,
+        live: bool,
+        reader: TcpReader | None = None,
+    ) -> None:
         self.address = address
         self.log = log
         self._container = container
         self._live = live
+        self._reader = reader
         self.video = video = self._choose_video()
         self.time_base = Fraction(video.time_base or Fraction(1, 90_000))
         rate = _sane_rate(video.guessed_rate) or _sane_rate(video.average_rate)
@@ -70,6 +81,8 @@ class Connection:
         packet: Packet[Stream] | None = None
         error: Exception | None = None
         asked_s = time.monotonic()
+        if self._reader is not None:
+            self._reader.begin(self.address.read_limit_s, self.address.silence_limit_s)
         with self.log:
             try:
                 packet = next(self._packets, None)
@@ -96,6 +109,8 @@ class Connection:
     def _end(self, waited_s: float) -> SourceError | None:
         if not self._live:
             return None
+        if self._reader is not None and self._reader.trouble is not None:
+            return self.error(*self._reader.trouble)
         # HLS ends at once when its server is gone, and after some waiting when its playlist no longer
         # changes.
         if timed_out(waited_s, self.address.silence_limit_s):
@@ -125,6 +140,8 @@ class Connection:
         """Free the container. Nothing may be read afterwards."""
         with self.log:
             self._container.close()
+        if self._reader is not None:
+            self._reader.close()
 
     def _choose_video(self) -> VideoStream:
         best = self._container.streams.best("video")

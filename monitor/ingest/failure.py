@@ -100,7 +100,7 @@ def _classify_log(error: Exception, lines: Sequence[LogLine], *, network: bool) 
     if any(line.part == "tls" for line in lines):
         certificate = any("certificate" in line.text.lower() for line in lines)
         return SourceCode.TLS, not certificate, "TLS failed"
-    if isinstance(error, av.error.ConnectionRefusedError):
+    if isinstance(error, ConnectionRefusedError):
         return SourceCode.CONNECTION, True, "connection refused"
     if not network:
         return SourceCode.INVALID_DATA, False, _words(error)

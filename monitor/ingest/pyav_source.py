@@ -19,9 +19,10 @@ from av.stream import Stream
 from monitor.errors import SourceCode, SourceError
 from monitor.ingest.address import Address, parse_address
 from monitor.ingest.connection import Connection
-from monitor.ingest.failure import failure_of, timed_out
+from monitor.ingest.failure import failure_of, source_error, timed_out
 from monitor.ingest.ffmpeg_log import FFmpegLog
 from monitor.ingest.pacing import Pacer
+from monitor.ingest.tcp_reader import TcpReader, is_plain_tcp
 from monitor.types import StreamId, StreamInfo
 
 #: How long a live feed may deliver packets before its first picture: feeds joined in the middle are
@@ -117,6 +118,7 @@ class PyAvSource:
         self._counters = SourceCounters()
         self._interlaced_seen = False
         self._connection: Connection | None = None
+        self._reader: TcpReader | None = None
         self._pending: Iterator[Decoded] = iter(())
 
     def __repr__(self) -> str:
@@ -126,6 +128,15 @@ class PyAvSource:
     def counters(self) -> SourceCounters:
         """What came in so far; each value is right, the tuple is replaced as a whole."""
         return self._counters
+
+    @property
+    def heard_s(self) -> float | None:
+        """When bytes last arrived (monotonic).
+
+        Over plain TCP each byte counts; elsewhere, where FFmpeg reads, the packets of the streams that are looked at.
+        """
+        reader = self._reader
+        return self._counters.last_packet_s if reader is None else reader.heard_s
 
     @property
     def decode_errors(self) -> int:
@@ -203,15 +214,22 @@ class PyAvSource:
         log = FFmpegLog()
         container: InputContainer | None = None
         error: Exception | None = None
+        self._reader = reader = None
         asked_s = time.monotonic()
         with log:
             try:
                 timeout = (self._open_timeout_s, address.read_limit_s)
-                container = av.open(address.url, options=address.options, timeout=timeout)
+                if is_plain_tcp(address.url):
+                    self._reader = reader = self._tcp_reader(address)
+                container = av.open(reader or address.url, "r", options=address.options, timeout=timeout)
             except (av.FFmpegError, OSError, ValueError) as caught:
                 error = caught.with_traceback(None)  # which would refer back to this frame
         if container is None:
             assert error is not None
+            if reader is not None:
+                reader.close()
+            if reader is not None and reader.trouble is not None:
+                raise source_error(address.shown, *reader.trouble, transient=True)
             raise failure_of(
                 error,
                 log.lines(),
@@ -221,10 +239,22 @@ class PyAvSource:
                 limit_s=self._open_timeout_s,
             )
         try:
-            return Connection(container, address, log, live=self._live and not self._loop)
+            return Connection(container, address, log, live=self._live and not self._loop, reader=reader)
         except BaseException:
             container.close()
+            if reader is not None:
+                reader.close()
             raise
+
+    def _tcp_reader(self, address: Address) -> TcpReader:
+        reader = TcpReader(
+            address.url,
+            timeout_s=self._open_timeout_s,
+            stop=self._stop,
+        )
+        # FFmpeg opens in two phases, to each of which the limit applies elsewhere.
+        reader.begin(2 * self._open_timeout_s, self._open_timeout_s)
+        return reader
 
     def _looped(self, connection: Connection, pictures: Iterator[Decoded]) -> Iterator[Decoded]:
         """Pass after pass over a file, presentation times going on where the last pass ended."""

@@ -18,6 +18,10 @@ from monitor.types import StreamInfo
 class Source(Protocol):
     """What a source thread runs; see ``PyAvSource``."""
 
+    @property
+    def heard_s(self) -> float | None:
+        """Monotonic time at which bytes last arrived, None before the first; read from any thread."""
+
     def open(self, stop: threading.Event | None = None) -> StreamInfo:
         """Connect; blocks."""
 

@@ -18,6 +18,11 @@ class SampledSource:
         self._source = source
         self._sampler = sampler
 
+    @property
+    def heard_s(self) -> float | None:
+        """See ``Source.heard_s``."""
+        return self._source.heard_s
+
     def open(self, stop: threading.Event | None = None) -> StreamInfo:
         """See ``Source.open``."""
         return self._source.open(stop)
