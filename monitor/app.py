@@ -201,6 +201,7 @@ class Monitor:
                 options=section.options,
                 paced=file,
                 loop=section.loop,
+                audio=ingest.audio if section.audio is None else section.audio,
             )
 
         settings = StreamSettings(

@@ -108,6 +108,7 @@ class IngestSection(_Section):
     longest_loop: Duration = Field(
         6.0, le=30, description="pictures that repeat with a period up to this are frozen; 0: never"
     )
+    audio: bool = Field(False, description="decode the audio too, for the silence alert")
     mailbox: int = Field(75, ge=2, description="samples a stream that may wait for the engine")
     max_staleness: Duration = Field(3.0, description="samples older than this are dropped, not scored")
     max_backoff: Duration = Field(2.0, description="longest pause between two attempts to connect")
@@ -119,6 +120,7 @@ class StreamSection(_Section):
     id: Id = Field(description="its name in topics, metrics and logs")
     url: SecretStr = Field(description="udp://, tcp://, rtsp://, rtmp://, http(s):// (HLS), or a file")
     loop: bool = Field(False, description="start a file over at its end")
+    audio: bool | None = Field(None, description="decode its audio too; null: as ingest.audio says")
     options: dict[str, str] = Field({}, description="FFmpeg options, over the defaults")
 
 

@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import av
 from av import VideoFrame
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Disposition, Stream
@@ -33,6 +34,7 @@ class Connection:
         address: Where it was opened.
         log: Collects FFmpeg's lines for error messages.
         live: Its end is a loss.
+        listen: The audio is wanted.
         reader: Reads the bytes, where FFmpeg does not do so itself; closed with the container.
 
     Raises:
@@ -46,6 +48,7 @@ class Connection:
         log: FFmpegLog,
         *,
         live: bool,
+        listen: bool = False,
         reader: TcpReader | None = None,
     ) -> None:
         self.address = address
@@ -63,12 +66,18 @@ class Connection:
         video.codec_context.thread_count = 1
         video.codec_context.thread_type = "NONE"
         wanted: list[Stream] = [video]
-        if self._audio is not None and not self.hls:
-            # Not decoded: tells "the video stopped" from "everything stopped", and wakes us for the stop
+        if self._audio is not None and (listen or not self.hls):
+            # Not decoded here: tells "the video stopped" from "everything stopped", and wakes us for the stop
             # event.
             wanted.append(self._audio)
         _discard_others(container, wanted)
         self._packets = container.demux(*wanted)
+
+    @property
+    def audio(self) -> AudioStream | None:
+        """The audio, where there is any and a decoder for it."""
+        found = self._audio
+        return found if isinstance(found, AudioStream) and found.codec_context is not None else None
 
     @property
     def hls(self) -> bool:

@@ -16,12 +16,14 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Stream
 
+from monitor.core.audio_level import AudioFacts
 from monitor.errors import SourceCode, SourceError
 from monitor.ingest.address import Address, parse_address
 from monitor.ingest.connection import Connection
 from monitor.ingest.failure import failure_of, source_error, timed_out
 from monitor.ingest.ffmpeg_log import FFmpegLog
 from monitor.ingest.pacing import Pacer
+from monitor.ingest.sound import Sound
 from monitor.ingest.tcp_reader import TcpReader, is_plain_tcp
 from monitor.types import StreamId, StreamInfo
 
@@ -86,6 +88,7 @@ class PyAvSource:
         options: FFmpeg options, over the defaults.
         paced: Let pictures go at their presentation times (a file replayed as if live).
         loop: With ``paced``: start over at the end, presentation times going on.
+        audio: Decode the audio too, for its level.
         clock: Monotonic seconds.
         wait: How the pacer sleeps.
     """
@@ -101,6 +104,7 @@ class PyAvSource:
         options: Mapping[str, str] | None = None,
         paced: bool = False,
         loop: bool = False,
+        audio: bool = False,
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[threading.Event, float], object] = threading.Event.wait,
     ) -> None:
@@ -112,6 +116,8 @@ class PyAvSource:
         self._options = dict(options or {})
         self._paced = paced
         self._loop = loop and paced
+        self._listen = audio
+        self._sound: Sound | None = None
         self._clock = clock
         self._wait = wait
         self._stop = threading.Event()
@@ -137,6 +143,12 @@ class PyAvSource:
         """
         reader = self._reader
         return self._counters.last_packet_s if reader is None else reader.heard_s
+
+    @property
+    def sound(self) -> AudioFacts | None:
+        """Level and silence of the audio; None where it is not decoded, or there is none."""
+        sound = self._sound
+        return None if sound is None else sound.facts
 
     @property
     def decode_errors(self) -> int:
@@ -239,7 +251,9 @@ class PyAvSource:
                 limit_s=self._open_timeout_s,
             )
         try:
-            return Connection(container, address, log, live=self._live and not self._loop, reader=reader)
+            return Connection(
+                container, address, log, live=self._live and not self._loop, listen=self._listen, reader=reader
+            )
         except BaseException:
             container.close()
             if reader is not None:
@@ -296,7 +310,9 @@ class PyAvSource:
                     yield decoded
                 # After the yield: the time that the consumer takes is not the feed's silence.
                 last_video_s = time.monotonic()
-            elif watched and timed_out(now_s - last_video_s, address.read_limit_s):
+            else:
+                self._listen_to(connection, packet)
+            if watched and timed_out(now_s - last_video_s, address.read_limit_s):
                 lost = connection.error("video stopped, other data goes on", SourceCode.NO_VIDEO)
                 break
             if watched and address.rtsp and timed_out(waited_s, address.read_limit_s):
@@ -315,6 +331,16 @@ class PyAvSource:
             finally:
                 # Else the error's traceback and this frame keep each other, and the decoder, alive.
                 del lost
+
+    def _listen_to(self, connection: Connection, packet: Packet[Stream]) -> None:
+        """Measures an audio packet where that is wanted."""
+        audio = connection.audio
+        if not self._listen or audio is None or packet.stream.index != audio.index:
+            return
+        if self._sound is None or self._sound.stream is not audio:
+            self._sound = Sound(audio)
+        with connection.log:
+            self._sound.push(packet, self._clock())
 
     def _decode(self, connection: Connection, packet: Packet[Stream] | None) -> Iterator[Decoded]:
         """Pictures that one packet completes; None flushes what the decoder still holds."""

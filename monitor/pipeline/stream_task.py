@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from monitor.core.alert_book import AlertBook, stream_metrics
+from monitor.core.audio_level import AudioFacts, silence_s
 from monitor.core.backoff import Backoff
 from monitor.core.bands import band_of
 from monitor.core.baseline import Baseline
@@ -156,6 +157,7 @@ class StreamTask:
         self._lag_tick: tuple[int, int] | None = None
         self._history: deque[_Counters] = deque(maxlen=_CORRUPT_WINDOW_S + 1)
         self._judgement: Judgement | None = None
+        self._silent = False
         self.info: StreamInfo | None = None
         #: Set when a file came to its end.
         self.finished = asyncio.Event()
@@ -357,7 +359,10 @@ class StreamTask:
         known = judged.status is not Status.UNKNOWN
         healthy = judged.condition is Condition.OK and not shed
         drop = self._baseline.push(view.score if known else None, healthy)
-        metrics = stream_metrics(judged, seen, drop, view.score_10s)
+        sound = self._source.sound if self._source is not None else None
+        silent_s = silence_s(sound, now)
+        self._tell_silence(sound, silent_s)
+        metrics = stream_metrics(judged, seen, drop, view.score_10s, silent_s)
         cause = view.cause if known else None
         cause_p = view.cause_p if known else None
         events = self.book.step(now, now_utc, metrics, cause=cause, cause_p=cause_p)
@@ -391,6 +396,13 @@ class StreamTask:
         )
         self._seq += 1
         return Second(state, events)
+
+    def _tell_silence(self, sound: AudioFacts | None, silent_s: float | None) -> None:
+        silent = silent_s is not None and silent_s >= self.settings.limits.still_s
+        if sound is not None and silent != self._silent:
+            levels = ",".join(f"{level:.1f}" for level in sound.levels_dbfs)
+            log.info("stream=%s event=%s levels_dbfs=%s", self.id, "silent" if silent else "sounding", levels)
+            self._silent = silent
 
     def _judge(self, now: float, seen: Observation) -> Judgement:
         judged = self._machine.judge(now, seen)
