@@ -26,6 +26,7 @@ from monitor.config import Config, RuleSection, StreamSection
 from monitor.core.alert_book import AlertBook, default_rules
 from monitor.core.alerts import AlertRule
 from monitor.core.identifiers import uuid7
+from monitor.core.progress import Limits
 from monitor.errors import UsageError
 from monitor.ingest.programs import VideoChoice
 from monitor.ingest.pyav_source import PyAvSource
@@ -197,12 +198,15 @@ class Monitor:
                 video=VideoChoice(section.program, section.video_pid, section.video_index),
                 paced=file,
                 loop=section.loop,
+                audio=ingest.audio if section.audio is None else section.audio,
             )
 
         settings = StreamSettings(
             id_,
             live=not file,
-            stall_s=ingest.stall,
+            limits=Limits(no_bytes_s=ingest.no_bytes, stall_s=ingest.stall, still_s=ingest.still),
+            # Whoever plays a file over and over knows that it comes round.
+            longest_loop_s=0.0 if section.loop else ingest.longest_loop,
             hang_s=2 * (ingest.open_timeout + ingest.read_timeout),
             mailbox=ingest.mailbox,
             max_staleness_s=ingest.max_staleness,

@@ -102,7 +102,13 @@ class IngestSection(_Section):
 
     open_timeout: Duration = Field(4.0, description="longest silence while opening, for each of its two phases")
     read_timeout: Duration = Field(2.0, description="longest silence while reading")
-    stall: Duration = Field(3.0, description="no picture for this long: the feed is lost")
+    no_bytes: Duration = Field(3.0, description="nothing arrived for this long: the feed is lost")
+    stall: Duration = Field(3.0, description="no picture with advancing time for this long: the feed has no video")
+    still: Duration = Field(3.0, description="the picture has not changed, or repeats, for this long: it is frozen")
+    longest_loop: Duration = Field(
+        6.0, le=30, description="pictures that repeat with a period up to this are frozen; 0: never"
+    )
+    audio: bool = Field(False, description="decode the audio too, for the silence alert")
     mailbox: int = Field(75, ge=2, description="samples a stream that may wait for the engine")
     max_staleness: Duration = Field(3.0, description="samples older than this are dropped, not scored")
     max_backoff: Duration = Field(2.0, description="longest pause between two attempts to connect")
@@ -120,6 +126,7 @@ class StreamSection(_Section):
     video_pid: int | None = Field(None, ge=0, description="PID of the video; the best of the program without it")
     video_index: int | None = Field(None, ge=0, description="or which of the program's videos, counted from 0")
     rtsp_transport: Literal["tcp", "udp", "udp_multicast", "http"] = Field("tcp", description="how RTSP is carried")
+    audio: bool | None = Field(None, description="decode its audio too; null: as ingest.audio says")
     tls_verify: bool = Field(True, description="refuse certificates that this machine does not trust")
     # May hold a passphrase or a header with a token.
     options: dict[str, str] = Field(

@@ -11,11 +11,22 @@ from hypothesis import settings
 # The plugins below are modules of this tree, which is importable only where pytest was started as a module.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-pytest_plugins = ["tests.fixtures.streams", "tests.fixtures.transports"]
+pytest_plugins = [
+    "tests.fixtures.streams",
+    "tests.fixtures.transports",
+    "tests.fixtures.transport",
+    "tests.fixtures.hung_servers",
+]
 
 # Machines that run other work beside the tests are slow at random; time-outs belong to pytest.
 settings.register_profile("vqwatch", deadline=None)
 settings.load_profile("vqwatch")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Markers of tests that a longer suite repeats (see the Makefile)."""
+    config.addinivalue_line("markers", "faults: makes a fault for real; `make faults` runs each many times")
+
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

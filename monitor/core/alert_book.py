@@ -10,11 +10,14 @@ from monitor.core.stream_state import Judgement, Observation
 from monitor.types import AlertEvent, Condition, Severity, Status, StreamId
 
 #: What a rule may watch. ``lost`` and ``no_video`` are 1 while the condition holds, else 0.
-METRICS = ("lost", "no_video", "black_s", "still_s", "corrupt_share", "drop", "score_10s")
+METRICS = ("lost", "no_video", "black_s", "still_s", "loop_s", "corrupt_share", "drop", "score_10s", "silence_s")
 
 
 class AlertBook:
     """All alerts of one stream.
+
+    Times of an alert are UTC at its raise, and from there on what the monotonic clock adds: a wall clock that is set
+    while it is up changes neither its duration nor its worst moment.
 
     An inhibited rule is stepped as if it had no data until the alert that explains it is cleared: it does not
     raise, and one already raised stays until its own clear.
@@ -48,6 +51,7 @@ class AlertBook:
         self._seq = next_seq
         self._machines = {rule.name: AlertMachine(rule) for rule in _in_order(rules)}
         self._raised: dict[str, AlertEvent] = {}
+        self._resumed: set[str] = set()
         for event in active:
             machine = self._machines.get(event.rule)
             if machine is not None:
@@ -57,6 +61,7 @@ class AlertBook:
                     worst_s -= utc_s - event.worst_at
                 machine.resume(now_s, now_s, worst, worst_s)
                 self._raised[event.rule] = event
+                self._resumed.add(event.rule)
 
     @property
     def active(self) -> tuple[AlertEvent, ...]:
@@ -112,8 +117,16 @@ class AlertBook:
         cause_p: float | None,
     ) -> AlertEvent:
         opened = self._raised.pop(rule.name, None)
+        now_utc_s = utc_s
         if opened is not None:
             cause, cause_p = opened.cause, opened.cause_p
+            if rule.name in self._resumed:
+                # The raise was before a restart: only the wall clock spans it.
+                self._resumed.discard(rule.name)
+                now_utc_s = max(utc_s, opened.raised_at)
+            else:
+                # The wall clock may have been set since; how long an alert lasted does not depend on it.
+                now_utc_s = opened.raised_at + (transition.at_s - transition.raised_s)
         event = AlertEvent(
             id=self._new_id() if opened is None else opened.id,
             seq=self._seq,
@@ -124,10 +137,10 @@ class AlertBook:
             raised_at=utc_s if opened is None else opened.raised_at,
             value=transition.worst,
             threshold=rule.raise_level,
-            cleared_at=None if opened is None else utc_s,
+            cleared_at=None if opened is None else now_utc_s,
             cause=cause,
             cause_p=cause_p,
-            worst_at=utc_s - (transition.at_s - transition.worst_s),
+            worst_at=now_utc_s - (transition.at_s - transition.worst_s),
         )
         self._seq += 1
         if opened is None:
@@ -165,6 +178,9 @@ def default_rules() -> tuple[AlertRule, ...]:
         AlertRule("no_video", "no_video", 1.0, 0.0, 2.0, 5.0, Severity.MAJOR, inhibited_by=("lost",)),
         AlertRule("black", "black_s", 10.0, 2.0, 0.0, 10.0, Severity.MAJOR, inhibited_by=blind),
         AlertRule("frozen", "still_s", 10.0, 2.0, 0.0, 10.0, Severity.MAJOR, inhibited_by=(*blind, "black")),
+        AlertRule("loop", "loop_s", 10.0, 2.0, 0.0, 10.0, Severity.MAJOR, inhibited_by=(*blind, "black", "frozen")),
+        # It has a value only where the audio is decoded, which is asked for; to ask twice would be once too often.
+        AlertRule("silence", "silence_s", 10.0, 1.0, 0.0, 5.0, Severity.MAJOR, inhibited_by=blind),
         AlertRule("decode_errors", "corrupt_share", 0.1, 0.02, 10.0, 20.0, Severity.MINOR, inhibited_by=blind),
         AlertRule(
             "quality",
@@ -174,26 +190,36 @@ def default_rules() -> tuple[AlertRule, ...]:
             10.0,
             20.0,
             Severity.MAJOR,
-            inhibited_by=(*blind, "black", "frozen"),
+            inhibited_by=(*blind, "black", "frozen", "loop"),
         ),
     )
 
 
 def stream_metrics(
-    judgement: Judgement, seen: Observation, drop: float | None, score_10s: float | None
+    judgement: Judgement,
+    seen: Observation,
+    drop: float | None,
+    score_10s: float | None,
+    silence_s: float | None = None,
 ) -> dict[str, float | None]:
     """Values of :data:`METRICS` at one moment; None is unknown.
 
     Nothing but ``lost`` and ``no_video`` is known while the status is unknown: old facts must neither raise
-    nor clear anything. A stream that connects for the first time is neither lost nor found.
+    nor clear anything. Black and frozen are known without a score (a loop whose time jumps back with each round never
+    has one), as the condition is told from fresh facts alone. A stream that connects for the first time is neither
+    lost nor found.
     """
     metrics: dict[str, float | None] = dict.fromkeys(METRICS)
     if judgement.condition is not Condition.CONNECTING:
         metrics["lost"] = float(judgement.condition is Condition.LOST)
         metrics["no_video"] = float(judgement.condition is Condition.NO_VIDEO)
-    if judgement.status is not Status.UNKNOWN:
+    if judgement.condition not in (Condition.CONNECTING, Condition.LOST, Condition.NO_VIDEO):
+        metrics["silence_s"] = silence_s
+    if judgement.status is not Status.UNKNOWN or judgement.condition in (Condition.BLACK, Condition.FROZEN):
         metrics["black_s"] = seen.facts.black_s
         metrics["still_s"] = seen.facts.still_s
+        metrics["loop_s"] = seen.facts.loop_s
+    if judgement.status is not Status.UNKNOWN:
         metrics["corrupt_share"] = seen.corrupt_share
         metrics["drop"] = drop
         metrics["score_10s"] = score_10s

@@ -1,6 +1,6 @@
-"""Black and frozen pictures, told from a small luma.
+"""Black, frozen, looping and repeated pictures, told from a small luma.
 
-Both look at the picture as a viewer sees it at each tick, averaged down to about 160x88, where a pixel stands
+All look at the picture as a viewer sees it at each tick, averaged down to about 160x88, where a pixel stands
 for some 12x12 of full HD: grain and dither are gone, a channel logo is 16x7 and a clock's digit 3x4.
 """
 
@@ -11,6 +11,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from monitor.core.loops import LONGEST_LOOP_S, LoopDetector
 from monitor.types import F32, U8, PictureFacts
 
 #: Side of a block, pixels of the small luma: 1/20 of the width, about the size of a clock's digits.
@@ -60,6 +61,14 @@ TEXTURE_SHARE_LEVEL = 0.08
 CHANGED_BLOCKS = 1
 
 
+# Repeated ---------------------------------------------------------------------------------------------------
+
+#: A picture is its predecessor again if no more of its pixels differ from it by more than one level, and no more at
+#: all. A repeat is coded as nothing, or nearly so; a locked camera's picture still lives by its noise.
+REPEAT_CHANGED_SHARE = 0.005
+REPEAT_TOUCHED_SHARE = 0.05
+
+
 @dataclass(frozen=True, slots=True)
 class _Black:
     black: bool
@@ -67,7 +76,10 @@ class _Black:
 
 
 class Detectors:
-    """Black and freeze detectors of one stream, in the order of its ticks.
+    """Black, freeze, loop and repeat detectors of one stream, in the order of its ticks.
+
+    They outlive epochs and connections: a picture that stays the same over a jump in time, or comes back with each
+    attempt of a server, has not changed.
 
     Stillness is measured against the picture at which it began, not against the last one: a slow pan or fade
     adds up until it counts, and noise does not. A camera locked on a motionless scene without visible noise
@@ -75,19 +87,22 @@ class Detectors:
 
     Args:
         fps: Ticks per second of media time.
+        longest_loop_s: Longest period of a loop that is looked for; 0 looks for none.
     """
 
-    def __init__(self, fps: Fraction | float) -> None:
+    def __init__(self, fps: Fraction | float, longest_loop_s: float = LONGEST_LOOP_S) -> None:
         if fps <= 0:
             raise ValueError(f"fps must be positive, got {fps}")
         self._fps = float(fps)
+        self._loops = LoopDetector(fps, longest_loop_s)
+        self._last: U8 | None = None
         self._reference: _Reference | None = None
         self._still_ticks = 0
         self._black_ticks = 0
         self._black = _Black(False, False)
         self._mean = 0.0
 
-    def push(self, luma: U8, held_gap: bool = False) -> PictureFacts:
+    def push(self, luma: U8, held_gap: bool = False, *, held: bool = False) -> PictureFacts:
         """Adds one tick's picture.
 
         Args:
@@ -95,24 +110,41 @@ class Detectors:
                 new shape starts anew).
             held_gap: The grid shows the previous tick's picture because the source left a gap: ``luma`` is
                 known to be the same and is not looked at again.
+            held: The grid shows it again for its own reasons (a slower source): no repeat of the source.
 
         Returns:
             Facts after this tick. Seconds of stillness count from the reference picture (0 there); seconds of
             black include this tick.
         """
+        repeated = held_gap
         if not (held_gap and self._reference is not None):
             if luma.ndim != 2 or luma.dtype != np.uint8 or min(luma.shape) < BLOCK:
                 raise ValueError(f"luma must be (H, W) uint8 of 8x8 or more, got {luma.shape} {luma.dtype}")
             self._look(luma)
+            repeated = repeated or (not held and self._repeats(luma))
+            self._last = luma
         elif self._reference is not None:
             self._still_ticks += 1
+        assert self._last is not None
         self._black_ticks = self._black_ticks + 1 if self._black.black else 0
         return PictureFacts(
             luma_mean=self._mean,
             still_s=self._still_ticks / self._fps,
             black_s=self._black_ticks / self._fps,
             logo=self._black.logo,
+            loop_s=self._loops.push(self._last),
+            loop_period_s=self._loops.period_s,
+            repeated=repeated,
         )
+
+    def _repeats(self, luma: U8) -> bool:
+        last = self._last
+        if last is None or last.shape != luma.shape:
+            return False
+        change = np.maximum(luma, last) - np.minimum(luma, last)
+        if np.count_nonzero(change > 1) > REPEAT_CHANGED_SHARE * change.size:
+            return False
+        return int(np.count_nonzero(change)) <= REPEAT_TOUCHED_SHARE * change.size
 
     def _look(self, luma: U8) -> None:
         self._mean = float(luma.mean())

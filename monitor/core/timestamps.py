@@ -87,10 +87,12 @@ class Stamp:
         verdict: Whether the frame is next, to be left out, or the first of a new epoch.
         time_90k: Media time, 1/90000 s; of the last accepted frame where the verdict is SKIP, and this
             frame's own time on the old timeline (meaningless on the new one) where it is DISCONTINUITY.
+        step_90k: From the last accepted frame to this one where it was accepted and both have time stamps.
     """
 
     verdict: Verdict
     time_90k: int
+    step_90k: int | None = None
 
 
 @dataclass(slots=True)
@@ -197,11 +199,13 @@ class MediaClock:
         return Stamp(Verdict.ACCEPT, time_90k)
 
     def _accept(self, time_90k: int, raw_90k: int) -> Stamp:
+        step: int | None = None
         if self._last_90k is not None and self._last_raw_90k is not None:
-            self._steps.push(time_90k - self._last_90k)
+            step = time_90k - self._last_90k
+            self._steps.push(step)
         self.counts.accepted += 1
         self._last_90k, self._last_raw_90k, self._anchored = time_90k, raw_90k, True
-        return Stamp(Verdict.ACCEPT, time_90k)
+        return Stamp(Verdict.ACCEPT, time_90k, step)
 
 
 def _to_90k(pts: int, time_base: Fraction) -> int:

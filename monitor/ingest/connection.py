@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import av
 from av import VideoFrame
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Stream
@@ -18,6 +19,7 @@ from monitor.ingest.failure import failure_of, source_error, timed_out
 from monitor.ingest.ffmpeg_log import FFmpegLog
 from monitor.ingest.programs import NoSuchVideo, Program, VideoChoice, choose_video, describe_programs
 from monitor.ingest.srt_bridge import SrtBridge
+from monitor.ingest.tcp_reader import TcpReader
 from monitor.types import StreamInfo
 
 # Text that FFmpeg draws as ANSI art: any text file "is" a video.
@@ -36,6 +38,8 @@ class Connection:
         live: Its end is a loss.
         choice: Which of its videos.
         bridge: What brings it, ended with it.
+        listen: The audio is wanted.
+        reader: Reads the bytes, where FFmpeg does not do so itself; closed with the container.
 
     Raises:
         SourceError: There is no video in it, not the one chosen, or no decoder for it.
@@ -50,6 +54,8 @@ class Connection:
         live: bool,
         choice: VideoChoice | None = None,
         bridge: SrtBridge | None = None,
+        listen: bool = False,
+        reader: TcpReader | None = None,
     ) -> None:
         self.address = address
         self.log = log
@@ -57,6 +63,7 @@ class Connection:
         self._live = live
         self._choice = choice or VideoChoice()
         self._bridge = bridge
+        self._reader = reader
         self.video = video = self._choose_video()
         self.time_base = Fraction(video.time_base or Fraction(1, 90_000))
         rate = _sane_rate(video.guessed_rate) or _sane_rate(video.average_rate)
@@ -67,12 +74,18 @@ class Connection:
         video.codec_context.thread_count = 1
         video.codec_context.thread_type = "NONE"
         wanted: list[Stream] = [video]
-        if self._audio is not None and not self.hls:
-            # Not decoded: tells "the video stopped" from "everything stopped", and wakes us for the stop
+        if self._audio is not None and (listen or not self.hls):
+            # Not decoded here: tells "the video stopped" from "everything stopped", and wakes us for the stop
             # event.
             wanted.append(self._audio)
         _discard_others(container, wanted)
         self._packets = container.demux(*wanted)
+
+    @property
+    def audio(self) -> AudioStream | None:
+        """The audio, where there is any and a decoder for it."""
+        found = self._audio
+        return found if isinstance(found, AudioStream) and found.codec_context is not None else None
 
     @property
     def hls(self) -> bool:
@@ -85,6 +98,8 @@ class Connection:
         packet: Packet[Stream] | None = None
         error: Exception | None = None
         asked_s = time.monotonic()
+        if self._reader is not None:
+            self._reader.begin(self.address.read_limit_s, self.address.silence_limit_s)
         with self.log:
             try:
                 packet = next(self._packets, None)
@@ -115,6 +130,8 @@ class Connection:
             return None
         if self._bridge is not None and (said := self._bridge.failure()):
             return said
+        if self._reader is not None and self._reader.trouble is not None:
+            return self.error(*self._reader.trouble)
         # HLS ends at once when its server is gone, and after some waiting when its playlist no longer
         # changes.
         if timed_out(waited_s, self.address.silence_limit_s):
@@ -150,6 +167,8 @@ class Connection:
             self._container.close()
         if self._bridge is not None:
             self._bridge.close()
+        if self._reader is not None:
+            self._reader.close()
 
     def _choose_video(self) -> VideoStream:
         if self._container.format.name in _NO_FEED_FORMATS:

@@ -103,7 +103,7 @@ def _classify_log(error: Exception, lines: Sequence[LogLine], *, network: bool) 
     if tls := _tls_lines(lines):
         certificate = any("certificate" in line.text.lower() for line in tls)
         return SourceCode.TLS, not certificate, "the certificate is not trusted" if certificate else "TLS failed"
-    if isinstance(error, av.error.ConnectionRefusedError):
+    if isinstance(error, ConnectionRefusedError):
         return SourceCode.CONNECTION, True, "connection refused"
     if not network:
         return SourceCode.INVALID_DATA, False, _words(error)

@@ -1,24 +1,46 @@
-"""From an address to an open container, by FFmpeg alone or through a bridge."""
+"""From an address to an open container: by FFmpeg alone, through a bridge, or over a connection of our own."""
 
 from __future__ import annotations
 
 import threading
 import time
+from typing import NamedTuple
 
 import av
 from av.container import InputContainer
 
 from monitor.errors import SourceError
 from monitor.ingest.address import Address
-from monitor.ingest.failure import failure_of
+from monitor.ingest.failure import failure_of, source_error
 from monitor.ingest.ffmpeg_log import FFmpegLog
+from monitor.ingest.srt_address import SrtFeed
 from monitor.ingest.srt_bridge import SrtBridge, ffmpeg_speaks_srt
+from monitor.ingest.tcp_reader import TcpReader, is_plain_tcp
 
 
-def open_container(
-    address: Address, log: FFmpegLog, *, open_timeout_s: float, stop: threading.Event
-) -> tuple[InputContainer, SrtBridge | None]:
-    """Opens a feed; the caller closes both, the container first.
+class Opened(NamedTuple):
+    """An open container, and what brings its bytes where FFmpeg does not fetch them itself.
+
+    Attributes:
+        container: Opened and probed.
+        bridge: The child that receives SRT.
+        reader: The TCP connection.
+    """
+
+    container: InputContainer
+    bridge: SrtBridge | None = None
+    reader: TcpReader | None = None
+
+    def close(self) -> None:
+        """Frees all, the container first."""
+        self.container.close()
+        for carrier in (self.bridge, self.reader):
+            if carrier is not None:
+                carrier.close()
+
+
+def open_container(address: Address, log: FFmpegLog, *, open_timeout_s: float, stop: threading.Event) -> Opened:
+    """Opens a feed; the caller closes it.
 
     Args:
         address: Where it is.
@@ -29,16 +51,22 @@ def open_container(
     Raises:
         SourceError: It cannot be opened; nothing is left behind.
     """
-    if address.srt is None:
-        return _open(address, address.url, address.options, log, open_timeout_s), None
+    if address.srt is not None:
+        return _open_srt(address, address.srt, log, open_timeout_s, stop)
+    if is_plain_tcp(address.url):
+        return _open_tcp(address, log, open_timeout_s, stop)
+    return Opened(_open(address, address.url, address.options, log, open_timeout_s))
+
+
+def _open_srt(address: Address, feed: SrtFeed, log: FFmpegLog, open_timeout_s: float, stop: threading.Event) -> Opened:
     if ffmpeg_speaks_srt():
-        url, options = address.srt.ffmpeg_input(open_timeout_s)
-        return _open(address, url, address.options | options, log, open_timeout_s), None
-    bridge = SrtBridge(address.srt, address.shown)
+        url, options = feed.ffmpeg_input(open_timeout_s)
+        return Opened(_open(address, url, address.options | options, log, open_timeout_s))
+    bridge = SrtBridge(feed, address.shown)
     try:
         url, options = bridge.open(open_timeout_s, stop)
         try:
-            return _open(address, url, address.options | options, log, open_timeout_s), bridge
+            return Opened(_open(address, url, address.options | options, log, open_timeout_s), bridge=bridge)
         except SourceError as error:
             # FFmpeg only knows that its socket fell silent or was closed.
             said = bridge.failure()
@@ -48,12 +76,41 @@ def open_container(
         raise
 
 
-def _open(address: Address, url: str, options: dict[str, str], log: FFmpegLog, open_timeout_s: float) -> InputContainer:
+def _open_tcp(address: Address, log: FFmpegLog, open_timeout_s: float, stop: threading.Event) -> Opened:
+    asked_s = time.monotonic()
+    try:
+        reader = TcpReader(address.url, timeout_s=open_timeout_s, stop=stop)
+    except (OSError, ValueError) as error:
+        raise failure_of(
+            error.with_traceback(None),
+            log.lines(),
+            shown=address.shown,
+            network=True,
+            waited_s=time.monotonic() - asked_s,
+            limit_s=open_timeout_s,
+        ) from None
+    # FFmpeg opens in two phases, to each of which the limit applies elsewhere.
+    reader.begin(2 * open_timeout_s, open_timeout_s)
+    try:
+        return Opened(_open(address, reader, address.options, log, open_timeout_s), reader=reader)
+    except SourceError:
+        reader.close()
+        if reader.trouble is not None:
+            raise source_error(address.shown, *reader.trouble, transient=True) from None
+        raise
+    except BaseException:
+        reader.close()
+        raise
+
+
+def _open(
+    address: Address, place: str | TcpReader, options: dict[str, str], log: FFmpegLog, open_timeout_s: float
+) -> InputContainer:
     error: Exception | None = None
     asked_s = time.monotonic()
     with log:
         try:
-            return av.open(url, options=options, timeout=(open_timeout_s, address.read_limit_s))
+            return av.open(place, "r", options=options, timeout=(open_timeout_s, address.read_limit_s))
         except (av.FFmpegError, OSError, ValueError) as caught:
             error = caught.with_traceback(None)  # which would refer back to this frame
     raise failure_of(

@@ -15,6 +15,7 @@ from av import VideoFrame
 from av.packet import Packet
 from av.stream import Stream
 
+from monitor.core.audio_level import AudioFacts
 from monitor.errors import SourceCode, SourceError
 from monitor.ingest.address import Address, parse_address
 from monitor.ingest.connection import Connection
@@ -23,6 +24,8 @@ from monitor.ingest.ffmpeg_log import FFmpegLog
 from monitor.ingest.opening import open_container
 from monitor.ingest.pacing import Pacer
 from monitor.ingest.programs import Program, VideoChoice
+from monitor.ingest.sound import Sound
+from monitor.ingest.tcp_reader import TcpReader
 from monitor.types import StreamId, StreamInfo
 
 #: How long a live feed may deliver packets before its first picture: feeds joined in the middle are
@@ -87,6 +90,7 @@ class PyAvSource:
         video: Which of the feed's videos; the best of the first program that has one where nothing is set.
         paced: Let pictures go at their presentation times (a file replayed as if live).
         loop: With ``paced``: start over at the end, presentation times going on.
+        audio: Decode the audio too, for its level.
         clock: Monotonic seconds.
         wait: How the pacer sleeps.
     """
@@ -103,6 +107,7 @@ class PyAvSource:
         video: VideoChoice | None = None,
         paced: bool = False,
         loop: bool = False,
+        audio: bool = False,
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[threading.Event, float], object] = threading.Event.wait,
     ) -> None:
@@ -115,6 +120,8 @@ class PyAvSource:
         self._video = video
         self._paced = paced
         self._loop = loop and paced
+        self._listen = audio
+        self._sound: Sound | None = None
         self._clock = clock
         self._wait = wait
         self._stop = threading.Event()
@@ -122,6 +129,7 @@ class PyAvSource:
         self._interlaced_seen = False
         self._programs: tuple[Program, ...] = ()
         self._connection: Connection | None = None
+        self._reader: TcpReader | None = None
         self._pending: Iterator[Decoded] = iter(())
 
     def __repr__(self) -> str:
@@ -131,6 +139,21 @@ class PyAvSource:
     def counters(self) -> SourceCounters:
         """What came in so far; each value is right, the tuple is replaced as a whole."""
         return self._counters
+
+    @property
+    def heard_s(self) -> float | None:
+        """When bytes last arrived (monotonic).
+
+        Over plain TCP each byte counts; elsewhere, where FFmpeg reads, the packets of the streams that are looked at.
+        """
+        reader = self._reader
+        return self._counters.last_packet_s if reader is None else reader.heard_s
+
+    @property
+    def sound(self) -> AudioFacts | None:
+        """Level and silence of the audio; None where it is not decoded, or there is none."""
+        sound = self._sound
+        return None if sound is None else sound.facts
 
     @property
     def decode_errors(self) -> int:
@@ -212,15 +235,21 @@ class PyAvSource:
 
     def _connect(self, address: Address) -> Connection:
         log = FFmpegLog()
-        container, bridge = open_container(address, log, open_timeout_s=self._open_timeout_s, stop=self._stop)
+        opened = open_container(address, log, open_timeout_s=self._open_timeout_s, stop=self._stop)
+        self._reader = opened.reader
         try:
             return Connection(
-                container, address, log, live=self._live and not self._loop, choice=self._video, bridge=bridge
+                opened.container,
+                address,
+                log,
+                live=self._live and not self._loop,
+                choice=self._video,
+                bridge=opened.bridge,
+                listen=self._listen,
+                reader=opened.reader,
             )
         except BaseException:
-            container.close()
-            if bridge is not None:
-                bridge.close()
+            opened.close()
             raise
 
     def _looped(self, connection: Connection, pictures: Iterator[Decoded]) -> Iterator[Decoded]:
@@ -263,7 +292,9 @@ class PyAvSource:
                     yield decoded
                 # After the yield: the time that the consumer takes is not the feed's silence.
                 last_video_s = time.monotonic()
-            elif watched and timed_out(now_s - last_video_s, address.read_limit_s):
+            else:
+                self._listen_to(connection, packet)
+            if watched and timed_out(now_s - last_video_s, address.read_limit_s):
                 lost = connection.error("video stopped, other data goes on", SourceCode.NO_VIDEO)
                 break
             if watched and address.rtsp and timed_out(waited_s, address.read_limit_s):
@@ -282,6 +313,16 @@ class PyAvSource:
             finally:
                 # Else the error's traceback and this frame keep each other, and the decoder, alive.
                 del lost
+
+    def _listen_to(self, connection: Connection, packet: Packet[Stream]) -> None:
+        """Measures an audio packet where that is wanted."""
+        audio = connection.audio
+        if not self._listen or audio is None or packet.stream.index != audio.index:
+            return
+        if self._sound is None or self._sound.stream is not audio:
+            self._sound = Sound(audio)
+        with connection.log:
+            self._sound.push(packet, self._clock())
 
     def _decode(self, connection: Connection, packet: Packet[Stream] | None) -> Iterator[Decoded]:
         """Pictures that one packet completes; None flushes what the decoder still holds."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Protocol
 
+from monitor.core.audio_level import AudioFacts
 from monitor.errors import SourceError
 from monitor.ingest.mailbox import MailboxClosed
 from monitor.ingest.pyav_source import Decoded
@@ -17,6 +18,14 @@ from monitor.types import StreamInfo
 
 class Source(Protocol):
     """What a source thread runs; see ``PyAvSource``."""
+
+    @property
+    def heard_s(self) -> float | None:
+        """Monotonic time at which bytes last arrived, None before the first; read from any thread."""
+
+    @property
+    def sound(self) -> AudioFacts | None:
+        """Level and silence of its audio, None where unknown; read from any thread."""
 
     def open(self, stop: threading.Event | None = None) -> StreamInfo:
         """Connect; blocks."""

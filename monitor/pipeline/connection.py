@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 
+from monitor.core.audio_level import AudioFacts
 from monitor.ingest.pyav_source import Decoded
 from monitor.ingest.source_thread import Source
 from monitor.pipeline.sampler import StreamSampler
@@ -17,6 +18,16 @@ class SampledSource:
     def __init__(self, source: Source, sampler: StreamSampler) -> None:
         self._source = source
         self._sampler = sampler
+
+    @property
+    def heard_s(self) -> float | None:
+        """See ``Source.heard_s``."""
+        return self._source.heard_s
+
+    @property
+    def sound(self) -> AudioFacts | None:
+        """See ``Source.sound``."""
+        return self._source.sound
 
     def open(self, stop: threading.Event | None = None) -> StreamInfo:
         """See ``Source.open``."""

@@ -23,7 +23,7 @@ from monitor.pipeline.sampler import StreamSampler
 from monitor.pipeline.scored_stream import ScoredStream
 from monitor.types import CAUSES, Condition, DropCause, PooledQuality, Sample, StreamId, StreamInfo
 
-#: A black or unchanging picture counts as a condition from here on; shorter ones are editing.
+#: A black or unchanging picture, or a loop, counts as a condition from here on; shorter ones are editing.
 CONDITION_HOLD_S = 1.0
 _MAILBOX = 64
 
@@ -161,7 +161,7 @@ def _count_conditions(sample: Sample, conditions: dict[Condition, int]) -> None:
     facts = sample.facts
     if facts.black_s >= CONDITION_HOLD_S:
         conditions[Condition.BLACK] += 1
-    elif facts.still_s >= CONDITION_HOLD_S:
+    elif max(facts.still_s, facts.loop_s) >= CONDITION_HOLD_S:
         conditions[Condition.FROZEN] += 1
     elif sample.corrupt:
         conditions[Condition.DECODE_ERRORS] += 1

@@ -9,11 +9,12 @@ from fractions import Fraction
 from engines.errors import PictureError
 from engines.preprocess import Cut, InputSpec, PictureCutter
 from monitor.core.detectors import Detectors
+from monitor.core.frame_rate import FrameRateMeter
 from monitor.core.sampling import SampleGrid, Tick
 from monitor.core.side_channel import SideChannel
 from monitor.core.timestamps import MediaClock, Verdict
 from monitor.ingest.pyav_source import Decoded
-from monitor.types import TIME_BASE_HZ, DropCause, Frame, Sample, StreamId
+from monitor.types import TIME_BASE_HZ, DropCause, Frame, PictureFacts, Sample, StreamId
 
 
 @dataclass(slots=True)
@@ -24,7 +25,8 @@ class SamplerCounts:
         frames: Pictures decoded.
         ticks: Ticks of the grid that fell due.
         corrupt: Pictures in which the decoder concealed damage.
-        repeated: Ticks at which the source itself showed its last picture again, or nothing new.
+        repeated: Ticks at which the source itself showed its last picture again, or nothing new; never those at
+            which the grid repeats a picture of a slower source.
         epochs: Epochs begun.
         unsupported: Ticks whose picture could not be cut.
     """
@@ -50,6 +52,7 @@ class StreamSampler:
         emit: Called with each sample, in order, in the decode thread.
         on_drop: Called with the number of ticks dropped here and why.
         counts: Counters to go on with; the stream keeps them over its connections.
+        detectors: Detectors to go on with, likewise.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class StreamSampler:
         emit: Callable[[Sample], None],
         on_drop: Callable[[int, DropCause], None],
         counts: SamplerCounts | None = None,
+        detectors: Detectors | None = None,
     ) -> None:
         self._stream = stream
         self._fps = fps
@@ -70,7 +74,15 @@ class StreamSampler:
         self._emit = emit
         self._on_drop = on_drop
         self.counts = counts or SamplerCounts()
-        self.fps_in: float | None = None
+        self._detectors = detectors or Detectors(fps)
+        #: Rate of the source's frames by their time stamps.
+        self.frame_rate = FrameRateMeter()
+        #: Pictures of this connection, and those among them whose time went on from the one before. The first
+        #: picture of an epoch does not count: it says nothing about whether time goes on.
+        self.pictures = 0
+        self.advanced = 0
+        #: The detectors' newest results and the arrival of their picture.
+        self.latest: tuple[PictureFacts, float] | None = None
         self.picture_error: str | None = None
         self._open = False
         self._end_90k = 0
@@ -78,18 +90,23 @@ class StreamSampler:
 
     def push(self, decoded: Decoded) -> None:
         """Takes the next picture of the connection; a discontinuity in its time begins a new epoch."""
+        self.pictures += 1
         self.counts.frames += 1
         self.counts.corrupt += decoded.corrupt
-        if not self._open:
+        first = not self._open
+        if first:
             self._begin()
         stamp = self._clock.place(decoded.pts, decoded.time_base)
         if stamp.verdict is Verdict.SKIP:
             return
         if stamp.verdict is Verdict.DISCONTINUITY:
+            first = True
             self.end_epoch()
             self._begin()
             stamp = self._clock.place(decoded.pts, decoded.time_base)
-        self.fps_in = self._clock.fps
+        self.advanced += not first
+        if stamp.step_90k is not None:
+            self.frame_rate.push(stamp.step_90k)
         frame = Frame(decoded.picture, stamp.time_90k, decoded.received_s, self.epoch, decoded.corrupt)
         self._end_90k = stamp.time_90k + self._clock.step_90k
         for tick in self._grid.push(stamp.time_90k, frame):
@@ -109,13 +126,11 @@ class StreamSampler:
         self._clock = MediaClock()
         self._grid: SampleGrid[Frame] = SampleGrid(self._fps)
         self._side = SideChannel()
-        self._detectors = Detectors(self._fps)
         self._last_cut: Cut | None = None
 
     def _sample(self, tick: Tick[Frame]) -> None:
         frame = tick.payload
         self.counts.ticks += 1
-        self.counts.repeated += tick.gap
         cut = self._last_cut
         if cut is None or not tick.held:
             try:
@@ -132,6 +147,9 @@ class StreamSampler:
         if self._with_side_channel:
             step = tick.shown_step_90k * float(self._fps) / TIME_BASE_HZ or 1.0
             side = self._side.push(cut.luma, cut.columns, cut.rows, step=step, held=by_grid)
+        facts = self._detectors.push(cut.luma, held_gap=tick.gap, held=tick.held)
+        self.counts.repeated += facts.repeated
+        self.latest = (facts, frame.received_s)
         self._emit(
             Sample(
                 stream=self._stream,
@@ -141,7 +159,7 @@ class StreamSampler:
                 received_s=frame.received_s,
                 pixels=cut.pixels,
                 side=side,
-                facts=self._detectors.push(cut.luma, held_gap=tick.gap),
+                facts=facts,
                 held=tick.held,
                 corrupt=frame.corrupt,
             )

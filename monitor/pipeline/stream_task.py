@@ -8,13 +8,17 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from monitor.core.alert_book import AlertBook, stream_metrics
+from monitor.core.audio_level import AudioFacts, silence_s
 from monitor.core.backoff import Backoff
 from monitor.core.bands import band_of
 from monitor.core.baseline import Baseline
+from monitor.core.detectors import Detectors
+from monitor.core.loops import LONGEST_LOOP_S
+from monitor.core.progress import Limits, Stall
 from monitor.core.stream_state import Event, Judgement, Link, Observation, StreamStateMachine
 from monitor.errors import SourceCode, SourceError
 from monitor.ingest.mailbox import Mailbox, OverflowPolicy
@@ -48,6 +52,10 @@ _DRAIN_S = 1.0
 #: Seconds over which the share of corrupt pictures is taken.
 _CORRUPT_WINDOW_S = 10
 _FPS_WINDOW_S = 5
+#: Failures after which the server is there, and what it sends holds no video.
+_NO_VIDEO_CODES = (SourceCode.NO_VIDEO, SourceCode.CODEC, SourceCode.INVALID_DATA)
+#: A measured rate this much off the one that was told is told again.
+_RATE_CHANGE = 0.0005
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +65,10 @@ class StreamSettings:
     Attributes:
         stream: Id.
         live: Its end is a loss; False for a file, which ends.
-        stall_s: No picture for this long and the stream is blind.
-        hang_s: A connection without a picture for this long is given up even if its thread does not end.
+        limits: How long each of the three clocks (bytes, video, picture change) may stand.
+        longest_loop_s: Pictures that repeat with a period up to this are a loop; 0 looks for none.
+        hang_s: A connection without a sign of life, or without video, for this long is given up even if its thread
+            does not end.
         mailbox: Samples that may wait.
         max_staleness_s: Older samples are dropped, not scored.
         max_backoff_s: Longest pause between attempts.
@@ -66,7 +76,8 @@ class StreamSettings:
 
     stream: StreamId
     live: bool
-    stall_s: float = 3.0
+    limits: Limits = field(default_factory=Limits)
+    longest_loop_s: float = LONGEST_LOOP_S
     hang_s: float = 12.0
     mailbox: int = 75
     max_staleness_s: float | None = 3.0
@@ -133,17 +144,20 @@ class StreamTask:
         self.scored = ScoredStream(self.id, scoring.scoring, self._make_mailbox)
         self._counts = SamplerCounts()
         self._sampler: StreamSampler | None = None
-        self._machine = StreamStateMachine(clock(), stall_s=settings.stall_s)
+        self._source: Source | None = None
+        self._detectors = Detectors(scoring.scoring.fps, settings.longest_loop_s)
+        self._machine = StreamStateMachine(clock(), limits=settings.limits)
         self._backoff = Backoff(cap_s=settings.max_backoff_s, rng=rng or random.Random())
         self._baseline = Baseline()
         self._stopping = asyncio.Event()
-        self._seen_frames = 0
-        self._last_frame_s = clock()
+        self._seen_pictures = 0
+        self._seen_advanced = 0
         self._seq = 0
         self._lag_ms: float | None = None
         self._lag_tick: tuple[int, int] | None = None
         self._history: deque[_Counters] = deque(maxlen=_CORRUPT_WINDOW_S + 1)
         self._judgement: Judgement | None = None
+        self._silent = False
         self.info: StreamInfo | None = None
         #: Set when a file came to its end.
         self.finished = asyncio.Event()
@@ -194,10 +208,13 @@ class StreamTask:
             emit=lambda sample: self._emit(sampler, sample),
             on_drop=self.scored.dropped_before,
             counts=self._counts,
+            detectors=self._detectors,
         )
         self._sampler = sampler
+        self._source = source = SampledSource(self._connect(), sampler)
+        self._seen_pictures = self._seen_advanced = 0
         thread = SourceThread(
-            SampledSource(self._connect(), sampler),
+            source,
             name=f"vqwatch-source[{self.id}]",
             epoch=self._counts.epochs + 1,
             loop=self._loop,
@@ -205,7 +222,6 @@ class StreamTask:
             on_opened=self._opened,
             on_ended=lambda error: None if ended.done() else ended.set_result(error),
         )
-        self._last_frame_s = self._clock()
         thread.start()
         stopping = asyncio.ensure_future(self._stopping.wait())
         waiting: list[asyncio.Future[Any]] = [ended, stopping]
@@ -215,15 +231,16 @@ class StreamTask:
                 if self._stopping.is_set():
                     thread.stop()
                     return None
-                if self._watch() and not ended.done():
-                    log.warning("stream=%s event=hung source gave no sign for %.0f s", self.id, self.settings.hang_s)
+                given_up = self._watch()
+                if given_up is not None and not ended.done():
+                    # It ends by itself at its next packet or time-out, or hangs on; either way it is not waited for.
                     thread.abandon()
-                    self._machine.on(Event.FAILED, self._clock(), SourceCode.TIMEOUT)
-                    return SourceError("the source hangs", SourceCode.TIMEOUT)
+                    self._ended(given_up)
+                    return given_up
+            self._watch()
         finally:
             stopping.cancel()
-            self._sampler = None
-        self._watch()
+            self._sampler = self._source = None
         error = ended.result()
         self._ended(error)
         return error
@@ -265,9 +282,10 @@ class StreamTask:
         if error is None:
             log.info("stream=%s event=ended", self.id)
             self._machine.on(Event.ENDED, self._clock(), SourceCode.ENDED)
-        elif code is SourceCode.NO_VIDEO:
-            log.warning("stream=%s event=no_video %s", self.id, error)
-            self._machine.on(Event.AUDIO_ONLY, self._clock())
+        elif code in _NO_VIDEO_CODES and isinstance(error, SourceError):
+            if self._backoff.attempts <= 1:
+                log.warning("stream=%s event=no_video code=%s %s", self.id, code, error)
+            self._machine.on(Event.NO_VIDEO, self._clock())
         elif isinstance(error, SourceError):
             if self._backoff.attempts <= 1:
                 log.warning("stream=%s event=lost code=%s %s", self.id, code, error)
@@ -288,18 +306,31 @@ class StreamTask:
         except TimeoutError:
             pass
 
-    def _watch(self) -> bool:
-        """Looks for new pictures; whether the connection has hung."""
+    def _watch(self) -> SourceError | None:
+        """Tells the machine what the connection gave; why it is to be given up, if it is."""
         now = self._clock()
-        if self._counts.frames != self._seen_frames:
-            self._seen_frames = self._counts.frames
-            self._last_frame_s = now
-            if self._machine.link is not Link.LIVE:
-                self._note_open(now)
+        sampler, source, machine = self._sampler, self._source, self._machine
+        assert sampler is not None
+        assert source is not None
+        machine.clocks.heard(source.heard_s)
+        pictures, advanced = sampler.pictures, sampler.advanced
+        if pictures != self._seen_pictures:
+            self._seen_pictures = pictures
+            machine.clocks.decoded(now)
+            self._note_open(now)
+        if advanced != self._seen_advanced:
+            self._seen_advanced = advanced
+            if machine.link is not Link.LIVE:
                 log.info("stream=%s event=live", self.id)
-            self._machine.on(Event.FRAME, now)
+            machine.on(Event.FRAME, now)
             self._backoff.succeeded(now)
-        return now - self._last_frame_s > self.settings.hang_s
+        limit_s = self.settings.hang_s
+        if now - machine.clocks.sign_s() > limit_s:
+            return SourceError(f"the source gave no sign for {limit_s:.0f} s", SourceCode.TIMEOUT)
+        if machine.link is Link.STALLED and now - machine.clocks.video_s > limit_s:
+            # Another connection may find the key frame, the tables or the clock that this one missed.
+            return SourceError(f"nothing that goes on for {limit_s:.0f} s", SourceCode.NO_VIDEO)
+        return None
 
     # --- once a second ---
 
@@ -310,10 +341,14 @@ class StreamTask:
         balance = self.scored.ledger.balance()
         self._history.append(_Counters(now, self._counts.frames, self._counts.corrupt))
         newest = self.scored.newest
+        self._tell_rate()
+        # The detectors' results do not wait for the engine: a picture is black or frozen whoever scores it.
+        latest = self._sampler.latest if self._sampler is not None else None
         age_s = None if view.newest_received_s is None else max(0.0, now - view.newest_received_s)
         corrupt_share = self._corrupt_share()
         seen = Observation(
-            facts=newest.facts if newest is not None else PictureFacts(),
+            facts=latest[0] if latest is not None else PictureFacts(),
+            facts_age_s=max(0.0, now - latest[1]) if latest is not None else None,
             sample_age_s=age_s,
             corrupt_share=corrupt_share,
             coverage=view.coverage,
@@ -324,7 +359,10 @@ class StreamTask:
         known = judged.status is not Status.UNKNOWN
         healthy = judged.condition is Condition.OK and not shed
         drop = self._baseline.push(view.score if known else None, healthy)
-        metrics = stream_metrics(judged, seen, drop, view.score_10s)
+        sound = self._source.sound if self._source is not None else None
+        silent_s = silence_s(sound, now)
+        self._tell_silence(sound, silent_s)
+        metrics = stream_metrics(judged, seen, drop, view.score_10s, silent_s)
         cause = view.cause if known else None
         cause_p = view.cause_p if known else None
         events = self.book.step(now, now_utc, metrics, cause=cause, cause_p=cause_p)
@@ -359,11 +397,23 @@ class StreamTask:
         self._seq += 1
         return Second(state, events)
 
+    def _tell_silence(self, sound: AudioFacts | None, silent_s: float | None) -> None:
+        silent = silent_s is not None and silent_s >= self.settings.limits.still_s
+        if sound is not None and silent != self._silent:
+            levels = ",".join(f"{level:.1f}" for level in sound.levels_dbfs)
+            log.info("stream=%s event=%s levels_dbfs=%s", self.id, "silent" if silent else "sounding", levels)
+            self._silent = silent
+
     def _judge(self, now: float, seen: Observation) -> Judgement:
         judged = self._machine.judge(now, seen)
         before = self._judgement
-        if before is None or (before.status, before.condition) != (judged.status, judged.condition):
-            log.info("stream=%s event=state status=%s condition=%s", self.id, judged.status, judged.condition)
+        if before is None or (before.status, before.condition, before.stall) != (
+            judged.status, judged.condition, judged.stall
+        ):  # fmt: skip
+            log.info(
+                "stream=%s event=state status=%s condition=%s%s",
+                self.id, judged.status, judged.condition, _stall_text(judged.stall, seen.facts),
+            )  # fmt: skip
         self._judgement = judged
         return judged
 
@@ -373,11 +423,27 @@ class StreamTask:
         return (last.damaged - first.damaged) / frames if frames > 0 else None
 
     def _fps_in(self) -> float | None:
-        """Pictures a second that arrived lately; a stopped stream falls to 0."""
+        """The source's frame rate by its time stamps; 0 while no video comes, its arrival where it has no stamps."""
+        sampler = self._sampler
+        if sampler is None or self._machine.link is not Link.LIVE:
+            return None if self._counts.frames == 0 else 0.0
+        return sampler.frame_rate.fps or self._arrival_rate()
+
+    def _arrival_rate(self) -> float | None:
         last = self._history[-1]
         first = self._history[max(0, len(self._history) - 1 - _FPS_WINDOW_S)]
         elapsed = last.at_s - first.at_s
         return (last.frames - first.frames) / elapsed if elapsed > 0 else None
+
+    def _tell_rate(self) -> None:
+        """Tells what the stream is once more when its measured rate is not the one that was told."""
+        meter = self._sampler.frame_rate if self._sampler is not None else None
+        if self.info is None or meter is None or not meter.settled:
+            return
+        measured, told = meter.fps, self.info.fps
+        if measured is not None and (told is None or abs(measured - told) > _RATE_CHANGE * told):
+            self.info = replace(self.info, fps=measured)
+            self._on_info(self.id, self.info)
 
     def _lag(self, view: ScoreView, age_s: float | None) -> float | None:
         """Arrival to publication of the newest sample, fixed when it is first published."""
@@ -390,3 +456,10 @@ class StreamTask:
 
     def _uncertainty(self, cause: str | None) -> float | None:
         return self._bundle.bundle.manifest.uncertainty.get(cause) if cause is not None else None
+
+
+def _stall_text(stall: Stall | None, facts: PictureFacts) -> str:
+    """The kind of stall for a log line, with the period of a loop."""
+    if stall is Stall.LOOP and facts.loop_period_s is not None:
+        return f" stall={stall} period={facts.loop_period_s:.2f}s"
+    return "" if stall is None else f" stall={stall}"

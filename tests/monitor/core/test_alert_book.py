@@ -19,6 +19,7 @@ FINE: dict[str, float | None] = {
     "no_video": 0.0,
     "black_s": 0.0,
     "still_s": 0.0,
+    "loop_s": 0.0,
     "corrupt_share": 0.0,
     "drop": 0.0,
     "score_10s": 80.0,
@@ -98,6 +99,31 @@ def test_alert_raised_before_the_inhibition_stays_until_its_own_clear() -> None:
     assert names(run(alerts, 60, 20, drop=None, lost=1.0)) == [("lost", "raised")]
     assert {event.rule for event in alerts.active} == {"quality", "lost"}
     assert names(run(alerts, 60, 80)) == [("lost", "cleared"), ("quality", "cleared")]
+
+
+def test_loop_is_an_alert_of_its_own_and_explains_the_score() -> None:
+    events = run(book(), 60, loop_s=12.0, drop=60.0)
+    assert [(event.rule, event.value) for event in events] == [("loop", 12.0)]
+
+
+def test_frozen_picture_is_known_without_a_score() -> None:
+    seen = Observation(PictureFacts(loop_s=12.0, loop_period_s=1.0), sample_age_s=None, corrupt_share=0.0)
+    known = stream_metrics(Judgement(Status.UNKNOWN, Condition.FROZEN, None, Link.LIVE), seen, None, None)
+    assert (known["loop_s"], known["still_s"], known["drop"]) == (12.0, 0.0, None)
+
+
+@pytest.mark.parametrize("leap_s", [3600.0, -3600.0])
+def test_wall_clock_that_is_set_changes_no_duration_and_raises_nothing(leap_s: float) -> None:
+    alerts = book()
+    events = run(alerts, 30, drop=16.0)
+    for now_s in range(30, 120):
+        events += alerts.step(now_s, UTC + leap_s + now_s, FINE, "blur", 0.7)
+    raised, cleared = events
+    assert cleared.cleared_at is not None
+    assert cleared.cleared_at - cleared.raised_at == 40
+    assert cleared.worst_at == raised.worst_at == UTC
+    for now_s in range(120, 200):
+        assert alerts.step(now_s, UTC - leap_s + now_s, FINE) == []
 
 
 def test_inhibited_rule_starts_afresh_afterwards() -> None:
@@ -213,7 +239,19 @@ def test_nothing_but_loss_is_known_of_a_blind_stream() -> None:
         "no_video": 0.0,
         "black_s": 50,
         "still_s": 50,
+        "loop_s": 0.0,
         "corrupt_share": 1.0,
         "drop": 5.0,
         "score_10s": 60.0,
+        "silence_s": None,
     }
+
+
+def test_silence_is_an_alert_where_the_sound_is_known_and_the_feed_is_there() -> None:
+    assert [(e.rule, e.value) for e in run(book(), 30, silence_s=10.5)] == [("silence", 10.5)]
+    assert run(book(), 30, silence_s=None) == []
+    seen = Observation(PictureFacts(), sample_age_s=0.1)
+    heard = stream_metrics(Judgement(Status.OK, Condition.OK, None, Link.LIVE), seen, None, None, 12.0)
+    assert heard["silence_s"] == 12.0
+    lost = stream_metrics(Judgement(Status.UNKNOWN, Condition.LOST, None, Link.LOST), seen, None, None, 12.0)
+    assert lost["silence_s"] is None

@@ -247,3 +247,23 @@ def test_misuse_is_refused() -> None:
     ):
         with pytest.raises(ValueError, match="luma must be"):
             Detectors(25).push(bad)
+
+
+def test_repeats_of_the_source_are_told_from_the_grids_own_and_from_a_locked_camera() -> None:
+    detectors = Detectors(25)
+    first, second = luma(scene(1)), luma(scene(2))
+    assert not detectors.push(first).repeated
+    assert detectors.push(first.copy()).repeated
+    assert not detectors.push(first.copy(), held=True).repeated
+    assert not detectors.push(second).repeated
+    assert detectors.push(second, held_gap=True, held=True).repeated
+    rng = np.random.default_rng(3)
+    camera = [detectors.push(luma(scene(4) + rng.normal(size=(H, W)) * 0.7)).repeated for _ in range(20)]
+    assert not any(camera)
+
+
+def test_loop_is_a_fact_with_its_period() -> None:
+    facts = watch([shifted(scene(), 4.0 * (n % 25)) for n in range(150)])
+    assert facts[-1].loop_s == pytest.approx(4.0, abs=0.2)
+    assert facts[-1].loop_period_s == pytest.approx(1.0)
+    assert facts[-1].still_s < 0.2

@@ -70,6 +70,50 @@ def test_a_gap_of_the_source_reads_as_still_pictures_and_is_counted() -> None:
     assert min(still) == 1.0
 
 
+@pytest.mark.parametrize("rate", [Fraction(24000, 1001), 24, 25, Fraction(30000, 1001), 30, 50, Fraction(60000, 1001)])
+def test_no_rate_reads_as_repeats_of_the_source_and_each_is_measured(rate: Fraction) -> None:
+    run = Harness(side=False)
+    run.play([float(i / Fraction(rate)) for i in range(3 * round(rate))])
+    run.sampler.end_epoch()
+    assert run.sampler.counts.repeated == 0
+    assert run.sampler.frame_rate.fps == pytest.approx(float(rate), rel=1e-6)
+
+
+@pytest.mark.parametrize("rate", [24, 25, Fraction(30000, 1001)])
+def test_pictures_that_the_source_shows_twice_are_counted(rate: Fraction) -> None:
+    run = Harness(side=False)
+    for i in range(3 * round(rate)):
+        shown = i - (i % 10 == 9)  # every tenth picture is its predecessor
+        run.sampler.push(
+            Decoded(picture(shown), round(i / Fraction(rate) * 90_000), Fraction(1, 90_000), float(i), False)
+        )
+    run.sampler.end_epoch()
+    # A faster source's repeat may fall on a picture that the grid leaves out.
+    assert run.sampler.counts.repeated == pytest.approx(3 * round(rate) / 10, abs=3)
+
+
+def test_time_that_stands_is_no_advance_and_a_new_epoch_alone_neither() -> None:
+    run = Harness(side=False)
+    run.play([i / 25 for i in range(10)])
+    assert (run.sampler.pictures, run.sampler.advanced) == (10, 9)
+    run.play([9 / 25] * 10)
+    assert (run.sampler.pictures, run.sampler.advanced) == (20, 9)
+    run.play([100.0, 200.0, 300.0])
+    assert run.sampler.advanced == 9
+    run.play([300.04])
+    assert run.sampler.advanced == 10
+
+
+def test_stillness_outlives_jumps_in_time() -> None:
+    run = Harness(side=False)
+    for second in range(4):
+        for i in range(25):
+            pts = round((1000 * second + i / 25) * 90_000)
+            run.sampler.push(Decoded(picture(7), pts, Fraction(1, 90_000), 0.0, False))
+    assert run.sampler.latest is not None
+    assert run.sampler.latest[0].still_s > 3.5
+
+
 def test_a_jump_in_time_begins_an_epoch_and_loses_no_frame() -> None:
     run = Harness()
     run.play([i / 25 for i in range(10)] + [100 + i / 25 for i in range(10)])
