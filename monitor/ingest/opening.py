@@ -8,7 +8,7 @@ import time
 import av
 from av.container import InputContainer
 
-from monitor.errors import SourceError
+from monitor.errors import SourceCode, SourceError
 from monitor.ingest.address import Address
 from monitor.ingest.failure import failure_of
 from monitor.ingest.ffmpeg_log import FFmpegLog
@@ -31,9 +31,6 @@ def open_container(
     """
     if address.srt is None:
         return _open(address, address.url, address.options, log, open_timeout_s), None
-    if ffmpeg_speaks_srt():
-        url, options = address.srt.ffmpeg_input(open_timeout_s)
-        return _open(address, url, address.options | options, log, open_timeout_s), None
     bridge = SrtBridge(address.srt, address.shown)
     try:
         url, options = bridge.open(open_timeout_s, stop)
@@ -43,9 +40,16 @@ def open_container(
             # FFmpeg only knows that its socket fell silent or was closed.
             said = bridge.failure()
             raise said or error.with_traceback(None) from None
+    except SourceError as error:
+        bridge.close()
+        # FFmpeg's own SRT, where it has it, comes second: it calls a wrong passphrase an input/output error.
+        if error.code is not SourceCode.PROTOCOL_MISSING or not ffmpeg_speaks_srt():
+            raise
     except BaseException:
         bridge.close()
         raise
+    url, options = address.srt.ffmpeg_input(open_timeout_s)
+    return _open(address, url, address.options | options, log, open_timeout_s), None
 
 
 def _open(address: Address, url: str, options: dict[str, str], log: FFmpegLog, open_timeout_s: float) -> InputContainer:
