@@ -11,6 +11,10 @@ RUN python -m venv /opt/vqwatch \
     && /opt/vqwatch/bin/pip install --no-cache-dir /wheels/*.whl
 
 FROM python:3.11-slim-bookworm
+# SRT feeds; PyAV's wheel has none.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends libsrt1.5-openssl \
+    && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --uid 10001 --user-group --create-home --home-dir /var/lib/vqwatch vqwatch
 COPY --from=build /opt/vqwatch /opt/vqwatch
 ENV PATH=/opt/vqwatch/bin:$PATH PYTHONUNBUFFERED=1

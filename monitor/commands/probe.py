@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 
@@ -50,12 +51,17 @@ def run(args: argparse.Namespace) -> int:
     )
     chosen = not {"program", "video_pid", "video_index"}.isdisjoint(feed_keys(args))
 
+    opened_s = 0.0
+
     def opened(info: StreamInfo) -> None:
+        nonlocal opened_s
+        opened_s = time.monotonic() - asked_s
         # At once: the score takes a moment more.
         if not args.json:
             print("\n".join(_feed_lines(info, source.programs, chosen=chosen)), flush=True)
 
     scoring, engine = open_model(args.model, args.engine, args.precision, args.threads)
+    asked_s = time.monotonic()
     result = asyncio.run(_probe(source, scoring, engine, args.seconds, opened))
     info = result.info
     if info is None or not result.samples:
@@ -65,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
         fields = {**asdict(info), "frames": result.frames, "samples": result.samples}
         fields |= {"score": None if result.score is None else round(result.score, 2), "cause": cause}
         fields |= {"conditions": result.conditions, "model": scoring.bundle.model_id}
+        fields["opened_s"] = round(opened_s, 2)
         fields["programs"] = [_without_none(asdict(program)) for program in source.programs]
         print(json.dumps(_without_none(fields)))
         return 0
@@ -87,7 +94,8 @@ def _feed_lines(info: StreamInfo, programs: tuple[Program, ...], *, chosen: bool
             continue
         heading = "in no program" if program.number is None else f"program {program.number}"
         name = f" {program.name!r}" if program.name else ""
-        lines.append(f"{heading}{name}: {', '.join(_stream_words(stream) for stream in program.streams) or 'empty'}")
+        streams = [_stream_words(stream, with_pid=info.protocol != "hls") for stream in program.streams]
+        lines.append(f"{heading}{name}: {', '.join(streams) or 'empty'}")
     videos = {stream.pid for program in programs for stream in program.streams if stream.kind == "video"}
     if len(videos) > 1 and not chosen:
         best = "the best variant" if info.protocol == "hls" else "the best video of the first program that has one"
@@ -95,9 +103,10 @@ def _feed_lines(info: StreamInfo, programs: tuple[Program, ...], *, chosen: bool
     return lines
 
 
-def _stream_words(stream: ProgramStream) -> str:
+def _stream_words(stream: ProgramStream, *, with_pid: bool) -> str:
     size = f" {stream.width}x{stream.height}" if stream.width else ""
-    return f"{'*' if stream.chosen else ''}{stream.kind} {stream.codec or 'unknown'}{size} (PID {stream.pid})"
+    pid = f" (PID {stream.pid})" if with_pid else ""
+    return f"{'*' if stream.chosen else ''}{stream.kind} {stream.codec or 'unknown'}{size}{pid}"
 
 
 def _without_none(fields: dict[str, object]) -> dict[str, object]:

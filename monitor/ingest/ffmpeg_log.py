@@ -15,6 +15,9 @@ from monitor.ingest.redact import redact
 
 _KEPT_LINES = 16
 
+# "NULL" is a parser's name for itself: it too complains of pictures before the first key frame.
+_DECODERS = codecs_available | {"NULL"}
+
 
 class LogLine(NamedTuple):
     """One line: the FFmpeg part that wrote it ("tcp", "rtsp", ...) and its text, redacted."""
@@ -49,9 +52,7 @@ class FFmpegLog:
             # A damaged stream fills this with decoder complaints; they say nothing about the connection.
             # Only errors: another thread may let more through for a moment (see ``programs``).
             new = [
-                LogLine(part, text)
-                for level, part, text in logs
-                if level <= av.logging.ERROR and part not in codecs_available
+                LogLine(part, text) for level, part, text in logs if level <= av.logging.ERROR and part not in _DECODERS
             ]
             self._lines = [*self._lines, *new][-_KEPT_LINES:]
             logs.clear()

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import av
 from av.container import InputContainer
 
-from monitor.errors import SourceError
+from monitor.errors import SourceCode, SourceError
 from monitor.ingest.address import Address
 from monitor.ingest.failure import failure_of, source_error
 from monitor.ingest.ffmpeg_log import FFmpegLog
@@ -59,9 +59,6 @@ def open_container(address: Address, log: FFmpegLog, *, open_timeout_s: float, s
 
 
 def _open_srt(address: Address, feed: SrtFeed, log: FFmpegLog, open_timeout_s: float, stop: threading.Event) -> Opened:
-    if ffmpeg_speaks_srt():
-        url, options = feed.ffmpeg_input(open_timeout_s)
-        return Opened(_open(address, url, address.options | options, log, open_timeout_s))
     bridge = SrtBridge(feed, address.shown)
     try:
         url, options = bridge.open(open_timeout_s, stop)
@@ -71,9 +68,16 @@ def _open_srt(address: Address, feed: SrtFeed, log: FFmpegLog, open_timeout_s: f
             # FFmpeg only knows that its socket fell silent or was closed.
             said = bridge.failure()
             raise said or error.with_traceback(None) from None
+    except SourceError as error:
+        bridge.close()
+        # FFmpeg's own SRT, where it has it, comes second: it calls a wrong passphrase an input/output error.
+        if error.code is not SourceCode.PROTOCOL_MISSING or not ffmpeg_speaks_srt():
+            raise
     except BaseException:
         bridge.close()
         raise
+    url, options = feed.ffmpeg_input(open_timeout_s)
+    return Opened(_open(address, url, address.options | options, log, open_timeout_s))
 
 
 def _open_tcp(address: Address, log: FFmpegLog, open_timeout_s: float, stop: threading.Event) -> Opened:

@@ -22,8 +22,9 @@ _SCHEME = r"([A-Za-z][A-Za-z0-9+.\-]*://)"
 _NO_PORT = r"[^\s/?#\[\]'\"<>]*:(?!\d{1,5}(?:[/?#\s'\",;:)\]]|$)|\s|$)"
 _ODD_USERINFO = re.compile(_SCHEME + _NO_PORT + r"(?:\S*@|[^\n@]*@)")
 
-# RFC 3986 userinfo, up to the last @ of the authority; also a user name alone.
-_USERINFO = re.compile(_SCHEME + r'[^\s/?#<>"]*@')
+# RFC 3986 userinfo, up to the last @ of the authority; also a user name alone. Nothing before the @ is how multicast
+# groups are written.
+_USERINFO = re.compile(_SCHEME + r'[^\s/?#<>"]+@')
 
 # A whole URL as a percent-encoded query value: ?src=rtsp%3A%2F%2Fuser%3Apass%40host
 _ENCODED_USERINFO = re.compile(r"(%3A%2F%2F)(?:(?!%2F)[^\s/&])*%40", re.IGNORECASE)

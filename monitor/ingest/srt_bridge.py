@@ -1,4 +1,4 @@
-"""SRT where FFmpeg was built without it: a child process receives, FFmpeg reads its end of a socket pair."""
+"""SRT, which most builds of FFmpeg lack: a child process receives, FFmpeg reads its end of a socket pair."""
 
 from __future__ import annotations
 

@@ -180,6 +180,14 @@ def test_a_url_without_a_usable_host_fails_for_good(url):
         "http://user:{c}/x@h/x",
         "tcp://user:{c}@127.0.0.1:99999/",
         "/no/such/file?token={c}",
+        "srt://127.0.0.1:9?passphrase={c}{c}&pbkeylen=7",
+        "srt://no-such-host.invalid:9?streamid=#!::u={c}&passphrase={c}{c}",
+        "srt://127.0.0.1:9?key={c}",
+        "udp://user:{c}@239.1.1.1:5000",
+        "rtp://{c}@239.1.1.1:5000?interface=nosuch7",
+        "https://user:p@ss%40{c}@127.0.0.1:1/live.m3u8?token={c}",
+        "rtsps://user:p@%{c}@127.0.0.1:1/live",
+        "rtmps://user:{c}@127.0.0.1:1/live/x?key={c}",
     ],
 )
 def test_credentials_are_in_no_error_and_no_traceback(url):

@@ -99,6 +99,7 @@ def test_redacting_a_url_twice_changes_nothing_more(scheme, host, password):
     "text",
     [
         "udp://239.1.1.1:5000?fifo_size=50000&overrun_nonfatal=1",
+        "udp://@239.1.1.1:5000?interface=eth1",
         "rtsp://[::1]:8554/live",
         "http://cam.example:8080/live/1.m3u8?bitrate=3000&lang=en",
         "rtmp://cam.example/live/stream",
@@ -125,6 +126,10 @@ def test_text_without_secrets_is_left_alone(text):
             "srt://h:9000?mode=caller&passphrase=abc&streamid=#!::r=x,u=me",
             "srt://h:9000?mode=caller&passphrase=***&streamid=***",
         ),
+        ("udp://@239.1.1.1:1 or rtsp://u:p@h/x", "udp://@239.1.1.1:1 or rtsp://***@h/x"),
+        ("udp://10.0.0.1@239.1.1.1:5000", "udp://***@239.1.1.1:5000"),
+        ("rtsp://@p@h/x", "rtsp://***@h/x"),
+        ("rtsp://op:p@%ss@h/x: refused", "rtsp://***@h/x: refused"),
         ("a rtsp://u:p@h/x and http://k:v@g/y", "a rtsp://***@h/x and http://***@g/y"),
         ("tcp://h:1','udp://u:p@g:2'", "tcp://h:1','udp://***@g:2'"),
         ("?src=rtsp%3A%2F%2Fu%3Apass%40host%2Fx", "?src=rtsp%3A%2F%2F***%40host%2Fx"),

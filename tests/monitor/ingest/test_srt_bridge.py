@@ -43,8 +43,6 @@ def _library_is_here() -> bool:
 
 @pytest.fixture(autouse=True)
 def _bridged() -> None:
-    if srt_bridge.ffmpeg_speaks_srt():
-        pytest.skip("this FFmpeg speaks SRT itself: nothing is bridged")
     if not _library_is_here():
         pytest.skip("needs libsrt (Debian package srt-tools), which is not installed")
 
@@ -237,6 +235,8 @@ def test_the_receiver_dies_with_a_monitor_that_is_killed(transports, clip):
 
 
 def test_without_libsrt_the_error_says_what_to_install(watch, tmp_path, monkeypatch):
+    if srt_bridge.ffmpeg_speaks_srt():
+        pytest.skip("this FFmpeg speaks SRT itself and takes over")
     lacking = tmp_path / "srt_receiver.py"
     source = Path(srt_receiver.__file__).read_text()
     lacking.write_text(source.replace('"libsrt', '"libnothing'))
