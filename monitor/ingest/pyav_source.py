@@ -242,6 +242,8 @@ class PyAvSource:
                 reader.close()
             if reader is not None and reader.trouble is not None:
                 raise source_error(address.shown, *reader.trouble, transient=True)
+            if reader is not None and not reader.received:
+                raise source_error(address.shown, "ended before anything came", SourceCode.ENDED, transient=True)
             raise failure_of(
                 error,
                 log.lines(),
