@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: demo test check bench format install install-dev clean help
+.PHONY: demo test check bench faults format install install-dev clean help
 
 help:
 	@echo "make demo   see vqwatch work: test feeds go bad, alerts come and clear"
 	@echo "make test   everything that is tested"
 	@echo "make check  formatter, linter, types, import contracts"
 	@echo "make bench  how many streams this machine holds"
+	@echo "make faults every fault many times, for real; writes docs/fault-report.md and .json"
 
 demo: install
 	$(BIN)/vqwatch demo $(ARGS)
@@ -34,6 +35,14 @@ format: install-dev
 
 bench: install
 	$(BIN)/vqwatch bench $(ARGS)
+
+# Half an hour on a machine that does nothing else. FAULT_RUNS and FAULT_SEED may be given.
+FAULT_RUNS ?= 20
+FAULT_SEED ?= 1
+faults: install-dev
+	VQWATCH_FAULT_RUNS=$(FAULT_RUNS) VQWATCH_FAULT_SEED=$(FAULT_SEED) VQWATCH_FAULT_STRICT=1 \
+	VQWATCH_FAULT_REPORT=docs VQWATCH_FAULT_OPENS=84 VQWATCH_FAULT_LAG_MS=50 \
+		$(BIN)/python -m pytest -m faults -s $(ARGS)
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev

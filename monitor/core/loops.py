@@ -82,7 +82,8 @@ class LoopDetector:
             luma: (H, W) uint8, both sides at least 8; a new shape starts anew.
 
         Returns:
-            Media seconds for which pictures have repeated after their first complete round; 0 where they do not.
+            Media seconds for which each picture has been the one a round before; 0 before a third round has begun, so
+            that what is shown twice (a trailer, a replay) is no loop.
         """
         if self._size < _SHORTEST_TICKS:
             return 0.0
@@ -101,7 +102,7 @@ class LoopDetector:
             self._look(self._recent)
         if not self._period:
             return 0.0
-        return max(0.0, float(self._matched[self._period - 1] - self._period) / self._fps)
+        return float(self._matched[self._period - 1]) / self._fps
 
     def _compare(self, signature: I16, recent: I16) -> None:
         known = min(self._pushed, self._size)

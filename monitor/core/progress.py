@@ -99,6 +99,11 @@ class ProgressClocks:
         """When a picture last went on, or was due from."""
         return self._video_s
 
+    @property
+    def heard_anything(self) -> bool:
+        """Whether this connection gave any byte at all."""
+        return self._first_bytes_s is not None
+
     def sign_s(self) -> float:
         """When this connection last gave any sign of life, its beginning included."""
         return max(self._attempt_s, self._bytes_s, self._decoded_s, self._video_s)

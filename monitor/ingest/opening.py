@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import av
@@ -39,7 +40,14 @@ class Opened(NamedTuple):
                 carrier.close()
 
 
-def open_container(address: Address, log: FFmpegLog, *, open_timeout_s: float, stop: threading.Event) -> Opened:
+def open_container(
+    address: Address,
+    log: FFmpegLog,
+    *,
+    open_timeout_s: float,
+    stop: threading.Event,
+    on_reader: Callable[[TcpReader], None],
+) -> Opened:
     """Opens a feed; the caller closes it.
 
     Args:
@@ -47,6 +55,7 @@ def open_container(address: Address, log: FFmpegLog, *, open_timeout_s: float, s
         log: Collects FFmpeg's lines.
         open_timeout_s: Longest silence in each phase of opening.
         stop: Gives up when set, where FFmpeg is not yet at it.
+        on_reader: Told of a connection of our own as soon as there is one.
 
     Raises:
         SourceError: It cannot be opened; nothing is left behind.
@@ -54,7 +63,7 @@ def open_container(address: Address, log: FFmpegLog, *, open_timeout_s: float, s
     if address.srt is not None:
         return _open_srt(address, address.srt, log, open_timeout_s, stop)
     if is_plain_tcp(address.url):
-        return _open_tcp(address, log, open_timeout_s, stop)
+        return _open_tcp(address, log, open_timeout_s, stop, on_reader)
     return Opened(_open(address, address.url, address.options, log, open_timeout_s))
 
 
@@ -80,7 +89,13 @@ def _open_srt(address: Address, feed: SrtFeed, log: FFmpegLog, open_timeout_s: f
     return Opened(_open(address, url, address.options | options, log, open_timeout_s))
 
 
-def _open_tcp(address: Address, log: FFmpegLog, open_timeout_s: float, stop: threading.Event) -> Opened:
+def _open_tcp(
+    address: Address,
+    log: FFmpegLog,
+    open_timeout_s: float,
+    stop: threading.Event,
+    on_reader: Callable[[TcpReader], None],
+) -> Opened:
     asked_s = time.monotonic()
     try:
         reader = TcpReader(address.url, timeout_s=open_timeout_s, stop=stop)
@@ -93,6 +108,7 @@ def _open_tcp(address: Address, log: FFmpegLog, open_timeout_s: float, stop: thr
             waited_s=time.monotonic() - asked_s,
             limit_s=open_timeout_s,
         ) from None
+    on_reader(reader)
     # FFmpeg opens in two phases, to each of which the limit applies elsewhere.
     reader.begin(2 * open_timeout_s, open_timeout_s)
     try:
@@ -101,6 +117,8 @@ def _open_tcp(address: Address, log: FFmpegLog, open_timeout_s: float, stop: thr
         reader.close()
         if reader.trouble is not None:
             raise source_error(address.shown, *reader.trouble, transient=True) from None
+        if not reader.received:
+            raise source_error(address.shown, "ended before anything came", SourceCode.ENDED, transient=True) from None
         raise
     except BaseException:
         reader.close()

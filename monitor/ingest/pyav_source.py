@@ -235,8 +235,13 @@ class PyAvSource:
 
     def _connect(self, address: Address) -> Connection:
         log = FFmpegLog()
-        opened = open_container(address, log, open_timeout_s=self._open_timeout_s, stop=self._stop)
-        self._reader = opened.reader
+        self._reader = None
+
+        def reads(reader: TcpReader) -> None:
+            # While the feed opens, too, others ask when bytes were last heard.
+            self._reader = reader
+
+        opened = open_container(address, log, open_timeout_s=self._open_timeout_s, stop=self._stop, on_reader=reads)
         try:
             return Connection(
                 opened.container,

@@ -52,8 +52,6 @@ _DRAIN_S = 1.0
 #: Seconds over which the share of corrupt pictures is taken.
 _CORRUPT_WINDOW_S = 10
 _FPS_WINDOW_S = 5
-#: Failures after which the server is there, and what it sends holds no video.
-_NO_VIDEO_CODES = (SourceCode.NO_VIDEO, SourceCode.CODEC, SourceCode.INVALID_DATA)
 #: A measured rate this much off the one that was told is told again.
 _RATE_CHANGE = 0.0005
 
@@ -282,7 +280,7 @@ class StreamTask:
         if error is None:
             log.info("stream=%s event=ended", self.id)
             self._machine.on(Event.ENDED, self._clock(), SourceCode.ENDED)
-        elif code in _NO_VIDEO_CODES and isinstance(error, SourceError):
+        elif isinstance(error, SourceError) and self._without_video(error):
             if self._backoff.attempts <= 1:
                 log.warning("stream=%s event=no_video code=%s %s", self.id, code, error)
             self._machine.on(Event.NO_VIDEO, self._clock())
@@ -295,6 +293,12 @@ class StreamTask:
             # A defect of ours, not of the feed: one traceback, and the stream goes on.
             log.error("stream=%s event=bug", self.id, exc_info=error)
             self._machine.on(Event.FAILED, self._clock(), None)
+
+    def _without_video(self, error: SourceError) -> bool:
+        """Whether the server is there, and what it sends holds no video."""
+        if error.code is SourceCode.INVALID_DATA:
+            return self._machine.clocks.heard_anything
+        return error.code in (SourceCode.NO_VIDEO, SourceCode.CODEC)
 
     async def _pause(self, error: Exception | None) -> None:
         delay = self._backoff.delay()

@@ -264,6 +264,6 @@ def test_repeats_of_the_source_are_told_from_the_grids_own_and_from_a_locked_cam
 
 def test_loop_is_a_fact_with_its_period() -> None:
     facts = watch([shifted(scene(), 4.0 * (n % 25)) for n in range(150)])
-    assert facts[-1].loop_s == pytest.approx(4.0, abs=0.2)
+    assert facts[-1].loop_s == pytest.approx(5.0, abs=0.2)
     assert facts[-1].loop_period_s == pytest.approx(1.0)
     assert facts[-1].still_s < 0.2
