@@ -14,7 +14,6 @@ import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,8 @@ import psutil
 
 from engines.base import FeatureEngine
 from engines.errors import EngineError
-from monitor.config import Config, RuleSection, StreamSection
-from monitor.core.alert_book import AlertBook, default_rules
-from monitor.core.alerts import AlertRule
+from monitor.config import Config, StreamSection
+from monitor.core.alert_book import AlertBook
 from monitor.core.identifiers import uuid7
 from monitor.errors import UsageError
 from monitor.ingest.pyav_source import PyAvSource
@@ -38,6 +36,7 @@ from monitor.publish import wire
 from monitor.publish.embedded import EmbeddedBroker
 from monitor.publish.mqtt import BrokerAddress, MqttPublisher
 from monitor.publish.schemas import schema_text
+from monitor.rules import rules_of
 from monitor.store.alert_log import AlertLog
 from monitor.store.standing import Standing
 from monitor.types import AlertEvent, Health, Message, Status, StreamId, StreamInfo, StreamState
@@ -90,7 +89,7 @@ class Monitor:
         self._batcher.on_failure = self._engine_failed
         self._lag = LoopLag()
         self._process = psutil.Process(os.getpid())
-        self._rules = rules_of(config.alerts)
+        self._rules = {StreamId(section.id): rules_of(config, section) for section in config.streams}
         self.streams: dict[StreamId, StreamTask] = {}
         self.states: dict[StreamId, StreamState] = {}
         self._active: dict[tuple[StreamId, str], AlertEvent] = {}
@@ -171,7 +170,7 @@ class Monitor:
         if ledger is not None:
             standing = ledger.standing.copy()
             ledger.send_undelivered()
-            watched = {(StreamId(s.id), rule.name) for s in self._config.streams for rule in self._rules}
+            watched = {(id_, rule.name) for id_, alerting in self._rules.items() for rule in alerting.rules}
             for event in standing.close_orphans(watched, time.time()):
                 self._alert(event)
             if standing.active or ledger.standing.undelivered:
@@ -211,17 +210,25 @@ class Monitor:
             max_staleness_s=ingest.max_staleness,
             max_backoff_s=ingest.max_backoff,
         )
+        alerting = self._rules[id_]
         book = AlertBook(
             id_,
-            self._rules,
+            alerting.rules,
             _new_alert_id,
             next_seq=standing.next_seq.get(id_, 1),
             active=standing.active_on(id_),
             now_s=time.monotonic(),
             utc_s=time.time(),
+            maintenance=alerting.maintenance,
         )
         self.streams[id_] = StreamTask(
-            settings, connect, self._scoring, self._batcher, book, on_info=self._publish_info
+            settings,
+            connect,
+            self._scoring,
+            self._batcher,
+            book,
+            on_info=self._publish_info,
+            expected=alerting.expected,
         )
 
     def _dashboard(self) -> DashboardServer:
@@ -398,33 +405,6 @@ class Monitor:
 
 def _new_alert_id() -> str:
     return uuid7(time.time_ns() // 1_000_000, secrets.randbits(74))
-
-
-def rules_of(changes: dict[str, RuleSection]) -> tuple[AlertRule, ...]:
-    """The default rules with the configuration's changes.
-
-    Raises:
-        UsageError: An unknown rule, or levels that contradict each other.
-    """
-    rules = {rule.name: rule for rule in default_rules()}
-    for name, change in changes.items():
-        if name not in rules:
-            raise UsageError(f"alerts.{name}: unknown rule; known: {', '.join(rules)}")
-        if not change.enabled:
-            del rules[name]
-            continue
-        wanted: dict[str, Any] = {
-            "severity": change.severity,
-            "raise_level": change.raise_level,
-            "clear_level": change.clear_level,
-            "raise_for_s": change.raise_for,
-            "clear_for_s": change.clear_for,
-        }
-        try:
-            rules[name] = replace(rules[name], **{k: v for k, v in wanted.items() if v is not None})
-        except ValueError as error:
-            raise UsageError(f"alerts.{name}: {error}") from error
-    return tuple(rules.values())
 
 
 def is_file(url: str) -> bool:

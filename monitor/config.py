@@ -13,9 +13,6 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
@@ -23,41 +20,29 @@ from pydantic import (
 )
 
 from monitor.errors import UsageError
-from monitor.types import Severity
+from monitor.rule_sections import (
+    Duration,
+    ExpectSection,
+    Id,
+    Names,
+    ProfileSection,
+    Rules,
+    ScheduleSection,
+    Section,
+)
+from monitor.rules import rule_problems
 
-_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"^\s*([0-9]*\.?[0-9]+)\s*([a-z]*)\s*$")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-#: The alphabet of stream and node ids: safe in an MQTT topic, a metric label and a file name.
-ID_PATTERN = r"^[a-z0-9_-]{1,64}$"
-
-
-def parse_duration(value: object) -> object:
-    """``10s``, ``500ms``, ``5m``, ``2h``, ``1d`` or a number of seconds, as seconds."""
-    if not isinstance(value, str):
-        return value
-    match = _DURATION.match(value)
-    if match is None or (match[2] and match[2] not in _UNITS_S):
-        raise ValueError(f"not a duration: {value!r} (write 500ms, 10s, 5m, 2h or 1d)")
-    return float(match[1]) * _UNITS_S.get(match[2], 1.0)
-
-
-Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
-Id = Annotated[str, Field(pattern=ID_PATTERN)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ModelSection(_Section):
+class ModelSection(Section):
     """Which bundle scores. Changes numbers."""
 
     bundle: str = Field("vqwatch-base", description="name of a bundle, or path of its folder")
 
 
-class SamplingSection(_Section):
+class SamplingSection(Section):
     """The analysed grid. Changes numbers."""
 
     fps: float | None = Field(
@@ -68,7 +53,7 @@ class SamplingSection(_Section):
     )
 
 
-class EngineSection(_Section):
+class EngineSection(Section):
     """Where and how features are computed."""
 
     name: Literal["openvino", "torch"] = Field("openvino", description="inference library")
@@ -78,7 +63,7 @@ class EngineSection(_Section):
     max_wait: Duration = Field(0.04, description="longest wait for a batch to fill")
 
 
-class BrokerSection(_Section):
+class BrokerSection(Section):
     """Where results are published."""
 
     url: SecretStr = Field(SecretStr("embedded"), description="embedded, mqtt://[user:pass@]host[:port] or mqtts://...")
@@ -89,7 +74,7 @@ class BrokerSection(_Section):
     )
 
 
-class HttpSection(_Section):
+class HttpSection(Section):
     """Dashboard and health checks."""
 
     host: str = Field("127.0.0.1", description="address to listen on")
@@ -97,7 +82,7 @@ class HttpSection(_Section):
     enabled: bool = True
 
 
-class IngestSection(_Section):
+class IngestSection(Section):
     """How feeds are opened and how much may wait."""
 
     open_timeout: Duration = Field(4.0, description="longest silence while opening, for each of its two phases")
@@ -108,28 +93,20 @@ class IngestSection(_Section):
     max_backoff: Duration = Field(2.0, description="longest pause between two attempts to connect")
 
 
-class StreamSection(_Section):
+class StreamSection(Section):
     """One feed."""
 
     id: Id = Field(description="its name in topics, metrics and logs")
     url: SecretStr = Field(description="udp://, tcp://, rtsp://, rtmp://, http(s):// (HLS), or a file")
     loop: bool = Field(False, description="start a file over at its end")
     options: dict[str, str] = Field({}, description="FFmpeg options, over the defaults")
+    profile: str | None = Field(None, description="profile whose rules it takes")
+    alerts: Rules = Field({}, description="changes to its rules, and new ones")
+    maintenance: Names = Field((), description="schedules in which nothing raises")
+    expect: ExpectSection | None = Field(None, description="what the feed should be, for the rule format")
 
 
-class RuleSection(_Section):
-    """One alert rule; keys left out keep the default rule's values."""
-
-    enabled: bool = True
-    severity: Severity | None = None
-    raise_level: float | None = Field(None, alias="raise", description="value at which it may raise")
-    clear_level: float | None = Field(None, alias="clear", description="value at which it may clear")
-    raise_for: Duration | None = Field(None, description="how long the value must stay there to raise")
-    clear_for: Duration | None = Field(None, description="how long it must stay healthy to clear")
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-class Config(_Section):
+class Config(Section):
     """Everything."""
 
     node: Id = Field("vqwatch", description="name of this monitor in topics")
@@ -140,7 +117,10 @@ class Config(_Section):
     broker: BrokerSection = BrokerSection()
     http: HttpSection = HttpSection()
     ingest: IngestSection = IngestSection()
-    alerts: dict[str, RuleSection] = Field({}, description="changes to the default rules, by rule name")
+    alerts: Rules = Field({}, description="changes to the default rules, by rule name, and new rules")
+    schedules: dict[Id, ScheduleSection] = Field({}, description="windows of local time, by name")
+    maintenance: Names = Field((), description="schedules in which nothing raises, on any stream")
+    profiles: dict[Id, ProfileSection] = Field({}, description="rules that many streams share, by name")
     streams: tuple[StreamSection, ...] = ()
 
     @model_validator(mode="after")
@@ -194,7 +174,7 @@ def make_config(data: dict[str, Any], place: Any = None) -> Config:
         UsageError: Wrong keys or values, one line each; values are not repeated, they may be secret.
     """
     try:
-        return Config.model_validate(data)
+        config = Config.model_validate(data)
     except ValidationError as error:
         lines = []
         for problem in error.errors(include_input=False, include_url=False):
@@ -205,6 +185,13 @@ def make_config(data: dict[str, Any], place: Any = None) -> Config:
             name = ".".join(str(part) for part in key) or "configuration"
             lines.append(f"{place(key) if place else ''}{name}: {message}")
         raise UsageError("\n".join(lines)) from None
+    problems = [
+        f"{place(found.key) if place else ''}{'.'.join(map(str, found.key))}: {found.message}"
+        for found in rule_problems(config)
+    ]
+    if problems:
+        raise UsageError("\n".join(problems))
+    return config
 
 
 def _expand(value: Any, key: tuple[Any, ...], complain: Any) -> Any:

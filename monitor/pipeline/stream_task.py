@@ -11,10 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from monitor.core.alert_book import AlertBook, stream_metrics
+from monitor.core.alert_book import AlertBook
 from monitor.core.backoff import Backoff
 from monitor.core.bands import band_of
 from monitor.core.baseline import Baseline
+from monitor.core.expected_format import ExpectedFormat
+from monitor.core.metrics import stream_metrics
 from monitor.core.stream_state import Event, Judgement, Link, Observation, StreamStateMachine
 from monitor.errors import SourceCode, SourceError
 from monitor.ingest.mailbox import Mailbox, OverflowPolicy
@@ -89,10 +91,12 @@ class Second:
     Attributes:
         state: The state to publish.
         events: Alerts raised and cleared.
+        metrics: What its rules saw, by metric; None is unknown.
     """
 
     state: StreamState
     events: list[AlertEvent] = field(default_factory=list)
+    metrics: dict[str, float | None] = field(default_factory=dict)
 
 
 class StreamTask:
@@ -105,6 +109,7 @@ class StreamTask:
         batcher: Scores this stream's samples.
         book: Its alert rules.
         on_info: Told what the stream is, on each connection.
+        expected: What the feed should be.
         clock: Monotonic seconds.
         rng: Jitter of reconnection.
     """
@@ -118,6 +123,7 @@ class StreamTask:
         book: AlertBook,
         *,
         on_info: Callable[[StreamId, StreamInfo], None],
+        expected: ExpectedFormat | None = None,
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
     ) -> None:
@@ -128,6 +134,8 @@ class StreamTask:
         self._batcher = batcher
         self.book = book
         self._on_info = on_info
+        self._expected = expected
+        self._mismatch: int | None = None
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self.scored = ScoredStream(self.id, scoring.scoring, self._make_mailbox)
@@ -258,7 +266,16 @@ class StreamTask:
             "stream=%s event=opened codec=%s size=%dx%d fps=%s",
             self.id, info.codec, info.width, info.height, "?" if info.fps is None else f"{info.fps:.3f}",
         )  # fmt: skip
+        self._compare(info)
         self._on_info(self.id, info)
+
+    def _compare(self, info: StreamInfo) -> None:
+        if self._expected is None:
+            return
+        found = self._expected.mismatches(info)
+        if found:
+            log.warning("stream=%s event=format_mismatch %s", self.id, "; ".join(found))
+        self._mismatch = len(found)
 
     def _ended(self, error: Exception | None) -> None:
         code = error.code if isinstance(error, SourceError) else None
@@ -324,7 +341,8 @@ class StreamTask:
         known = judged.status is not Status.UNKNOWN
         healthy = judged.condition is Condition.OK and not shed
         drop = self._baseline.push(view.score if known else None, healthy)
-        metrics = stream_metrics(judged, seen, drop, view.score_10s)
+        fps_in = self._fps_in()
+        metrics = stream_metrics(judged, seen, view, drop=drop, fps_in=fps_in, format_mismatch=self._mismatch)
         cause = view.cause if known else None
         cause_p = view.cause_p if known else None
         events = self.book.step(now, now_utc, metrics, cause=cause, cause_p=cause_p)
@@ -352,12 +370,12 @@ class StreamTask:
             uncertainty=self._uncertainty(view.cause) if known and view.score is not None else None,
             cause=cause,
             cause_p=cause_p,
-            fps_in=self._fps_in(),
+            fps_in=fps_in,
             age_ms=None if age_s is None else age_s * 1000,
             lag_ms=self._lag(view, age_s),
         )
         self._seq += 1
-        return Second(state, events)
+        return Second(state, events, metrics)
 
     def _judge(self, now: float, seen: Observation) -> Judgement:
         judged = self._machine.judge(now, seen)
