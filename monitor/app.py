@@ -2,7 +2,7 @@
 
 Order of an orderly end, each step with its reason: sources stop (nothing new comes in); the batcher drains (what came
 in is scored); last states go out; the publisher says ``stopped`` and leaves; the broker and the engine close, which
-nobody uses any more; the ledger is the last to close, since it notes what the broker acknowledged until then.
+nobody uses any more; history and ledger are the last, since the ledger notes what the broker acknowledged until then.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from engines.errors import EngineError
 from monitor.config import Config, StreamSection
 from monitor.core.alert_book import AlertBook
 from monitor.core.identifiers import uuid7
+from monitor.core.record import record_of
 from monitor.errors import UsageError
 from monitor.ingest.pyav_source import PyAvSource
 from monitor.ingest.redact import redact
@@ -38,6 +39,7 @@ from monitor.publish.mqtt import BrokerAddress, MqttPublisher
 from monitor.publish.schemas import schema_text
 from monitor.rules import rules_of
 from monitor.store.alert_log import AlertLog
+from monitor.store.history import History
 from monitor.store.standing import Standing
 from monitor.types import AlertEvent, Health, Message, Status, StreamId, StreamInfo, StreamState
 from monitor.web.server import DashboardServer
@@ -95,6 +97,7 @@ class Monitor:
         self._active: dict[tuple[StreamId, str], AlertEvent] = {}
         self._active_changed = False
         self._alert_log: AlertLog | None = None
+        self._history: History | None = None
         #: Alert messages that the broker has not acknowledged, where a ledger wants to know.
         self._owed: dict[Message, AlertEvent] = {}
         self._publisher: MqttPublisher | None = None
@@ -118,6 +121,7 @@ class Monitor:
             async with contextlib.AsyncExitStack() as stack:
                 if self._config.data_dir is not None:
                     self._alert_log = await stack.enter_async_context(AlertLog(self._config.data_dir, self._send_alert))
+                    await self._open_history(self._config.data_dir, stack)
                 address = await self._broker(stack)
                 self._publisher = publisher = MqttPublisher(
                     address, self._config.node, on_delivered=self._alert_delivered
@@ -148,6 +152,18 @@ class Monitor:
         finally:
             self._inference.close()
         log.info("event=stopped")
+
+    async def _open_history(self, folder: Path, stack: contextlib.AsyncExitStack) -> None:
+        wanted = self._config.history
+        if wanted.enabled:
+            self._history = await stack.enter_async_context(
+                History(
+                    folder,
+                    keep_seconds_s=wanted.keep_seconds,
+                    keep_minutes_s=wanted.keep_minutes,
+                    max_bytes=wanted.max_size,
+                )
+            )
 
     async def _broker(self, stack: contextlib.AsyncExitStack) -> BrokerAddress:
         broker = self._config.broker
@@ -241,6 +257,7 @@ class Monitor:
             websocket=lambda: self.ws_port or self._config.broker.ws_port or None,
             readyz=self._readiness,
             schema=schema_text,
+            history=None if self._history is None else self._history.read,
         )
 
     def _readiness(self) -> str | None:
@@ -311,6 +328,8 @@ class Monitor:
             second = stream.second(now_utc)
             self.states[id_] = second.state
             publisher.offer(wire.state_message(publisher.topics, id_, second.state))
+            if self._history is not None:
+                self._history.append(id_, record_of(second.state, second.metrics))
             for event in second.events:
                 self._alert(event)
             if self._on_state is not None:
@@ -394,13 +413,18 @@ class Monitor:
             rss_mb=self._process.memory_info().rss / 1e6,
             loop_lag_ms=self._lag.percentile_ms(0.99),
             shed=0.0,
-            ledger=None if self._alert_log is None else "ok" if self._alert_log.trouble is None else "memory",
+            ledger=_keeping(self._alert_log),
+            history=_keeping(self._history),
         )
         publisher.offer(wire.health_message(publisher.topics, health))
 
     def _engine_failed(self, error: EngineError) -> None:
         if self._batcher.counts.failures == 1:
             log.error("event=engine_failed %s", error)
+
+
+def _keeping(store: AlertLog | History | None) -> str | None:
+    return None if store is None else "ok" if store.trouble is None else "memory"
 
 
 def _new_alert_id() -> str:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
+    ByteSize,
     Field,
     SecretStr,
     ValidationError,
@@ -82,6 +83,17 @@ class HttpSection(Section):
     enabled: bool = True
 
 
+class HistorySection(Section):
+    """What is remembered of each stream, in the data directory."""
+
+    enabled: bool = True
+    keep_seconds: Duration = Field(48 * 3600.0, description="one-second values are kept for this long")
+    keep_minutes: Duration = Field(90 * 86400.0, description="one-minute values are kept for this long")
+    max_size: ByteSize = Field(
+        ByteSize(4 * 10**9), description="most that it takes on the disk; older values go sooner"
+    )
+
+
 class IngestSection(Section):
     """How feeds are opened and how much may wait."""
 
@@ -110,13 +122,16 @@ class Config(Section):
     """Everything."""
 
     node: Id = Field("vqwatch", description="name of this monitor in topics")
-    data_dir: Path | None = Field(None, description="where the alert ledger and models are kept; none without it")
+    data_dir: Path | None = Field(
+        None, description="where the alert ledger, history and models are kept; none without it"
+    )
     model: ModelSection = ModelSection()
     sampling: SamplingSection = SamplingSection()
     engine: EngineSection = EngineSection()
     broker: BrokerSection = BrokerSection()
     http: HttpSection = HttpSection()
     ingest: IngestSection = IngestSection()
+    history: HistorySection = HistorySection()
     alerts: Rules = Field({}, description="changes to the default rules, by rule name, and new rules")
     schedules: dict[Id, ScheduleSection] = Field({}, description="windows of local time, by name")
     maintenance: Names = Field((), description="schedules in which nothing raises, on any stream")
@@ -133,8 +148,10 @@ class Config(Section):
         return self
 
 
-def load_config(path: Path, overrides: dict[str, Any] | None = None) -> Config:
+def load_config(path: Path, overrides: dict[str, Any] | None = None, *, secrets: bool = True) -> Config:
     """Reads a YAML file; ``overrides`` (nested dicts, from flags) win over it.
+
+    Without ``secrets`` a URL may name a variable that is not set: for commands that open none.
 
     Raises:
         UsageError: The file cannot be read, is not YAML, or holds wrong keys or values: one line for each, with the
@@ -157,7 +174,12 @@ def load_config(path: Path, overrides: dict[str, Any] | None = None) -> Config:
     if not isinstance(data, dict):
         raise UsageError(f"{path}:1: a configuration is a mapping of keys to values")
     problems: list[str] = []
-    data = _expand(data, (), lambda key, message: problems.append(f"{_place(path, root, key)}{message}"))
+
+    def complain(key: tuple[Any, ...], message: str) -> None:
+        if secrets or key[-1] != "url":
+            problems.append(f"{_place(path, root, key)}{message}")
+
+    data = _expand(data, (), complain)
     if problems:
         raise UsageError("\n".join(problems))
     return make_config(_merged(data, overrides or {}), lambda key: _place(path, root, key))

@@ -25,7 +25,7 @@ def test_the_example_names_every_key_at_its_default(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("STUDIO_PASSWORD", "pa@ss")
     example = load_config(EXAMPLE)
     plain = Config()
-    for section in ("model", "sampling", "engine", "broker", "http", "ingest"):
+    for section in ("model", "sampling", "engine", "broker", "http", "ingest", "history"):
         assert getattr(example, section) == getattr(plain, section), section
         text = EXAMPLE.read_text()
         for key in type(getattr(plain, section)).model_fields:
