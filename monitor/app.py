@@ -2,7 +2,7 @@
 
 Order of an orderly end, each step with its reason: sources stop (nothing new comes in); the batcher drains (what came
 in is scored); last states go out; the publisher says ``stopped`` and leaves; the broker and the engine close, which
-nobody uses any more; the ledger is the last to close, since it notes what the broker acknowledged until then.
+nobody uses any more; history and ledger are the last, since the ledger notes what the broker acknowledged until then.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,11 @@ import psutil
 
 from engines.base import FeatureEngine
 from engines.errors import EngineError
-from monitor.config import Config, RuleSection, StreamSection
-from monitor.core.alert_book import AlertBook, default_rules
-from monitor.core.alerts import AlertRule
+from monitor.config import Config, StreamSection
+from monitor.core.alert_book import AlertBook
 from monitor.core.identifiers import uuid7
 from monitor.core.progress import Limits
+from monitor.core.record import record_of
 from monitor.errors import UsageError
 from monitor.ingest.programs import VideoChoice
 from monitor.ingest.pyav_source import PyAvSource
@@ -40,7 +39,9 @@ from monitor.publish import wire
 from monitor.publish.embedded import EmbeddedBroker
 from monitor.publish.mqtt import BrokerAddress, MqttPublisher
 from monitor.publish.schemas import schema_text
+from monitor.rules import rules_of
 from monitor.store.alert_log import AlertLog
+from monitor.store.history import History
 from monitor.store.standing import Standing
 from monitor.types import AlertEvent, Health, Message, Status, StreamId, StreamInfo, StreamState
 from monitor.web.server import DashboardServer
@@ -87,12 +88,13 @@ class Monitor:
         self._batcher.on_failure = self._engine_failed
         self._lag = LoopLag()
         self._process = psutil.Process(os.getpid())
-        self._rules = rules_of(config.alerts)
+        self._rules = {StreamId(section.id): rules_of(config, section) for section in config.streams}
         self.streams: dict[StreamId, StreamTask] = {}
         self.states: dict[StreamId, StreamState] = {}
         self._active: dict[tuple[StreamId, str], AlertEvent] = {}
         self._active_changed = False
         self._alert_log: AlertLog | None = None
+        self._history: History | None = None
         #: Alert messages that the broker has not acknowledged, where a ledger wants to know.
         self._owed: dict[Message, AlertEvent] = {}
         self._publisher: MqttPublisher | None = None
@@ -116,6 +118,7 @@ class Monitor:
             async with contextlib.AsyncExitStack() as stack:
                 if self._config.data_dir is not None:
                     self._alert_log = await stack.enter_async_context(AlertLog(self._config.data_dir, self._send_alert))
+                    await self._open_history(self._config.data_dir, stack)
                 address = await self._broker(stack)
                 self._publisher = publisher = MqttPublisher(
                     address, self._config.node, on_delivered=self._alert_delivered
@@ -147,6 +150,18 @@ class Monitor:
             self._inference.close()
         log.info("event=stopped")
 
+    async def _open_history(self, folder: Path, stack: contextlib.AsyncExitStack) -> None:
+        wanted = self._config.history
+        if wanted.enabled:
+            self._history = await stack.enter_async_context(
+                History(
+                    folder,
+                    keep_seconds_s=wanted.keep_seconds,
+                    keep_minutes_s=wanted.keep_minutes,
+                    max_bytes=wanted.max_size,
+                )
+            )
+
     async def _broker(self, stack: contextlib.AsyncExitStack) -> BrokerAddress:
         broker = self._config.broker
         url = broker.url.get_secret_value()
@@ -168,7 +183,7 @@ class Monitor:
         if ledger is not None:
             standing = ledger.standing.copy()
             ledger.send_undelivered()
-            watched = {(StreamId(s.id), rule.name) for s in self._config.streams for rule in self._rules}
+            watched = {(id_, rule.name) for id_, alerting in self._rules.items() for rule in alerting.rules}
             for event in standing.close_orphans(watched, time.time()):
                 self._alert(event)
             if standing.active or ledger.standing.undelivered:
@@ -212,17 +227,25 @@ class Monitor:
             max_staleness_s=ingest.max_staleness,
             max_backoff_s=ingest.max_backoff,
         )
+        alerting = self._rules[id_]
         book = AlertBook(
             id_,
-            self._rules,
+            alerting.rules,
             _new_alert_id,
             next_seq=standing.next_seq.get(id_, 1),
             active=standing.active_on(id_),
             now_s=time.monotonic(),
             utc_s=time.time(),
+            maintenance=alerting.maintenance,
         )
         self.streams[id_] = StreamTask(
-            settings, connect, self._scoring, self._batcher, book, on_info=self._publish_info
+            settings,
+            connect,
+            self._scoring,
+            self._batcher,
+            book,
+            on_info=self._publish_info,
+            expected=alerting.expected,
         )
 
     def _dashboard(self) -> DashboardServer:
@@ -235,6 +258,7 @@ class Monitor:
             websocket=lambda: self.ws_port or self._config.broker.ws_port or None,
             readyz=self._readiness,
             schema=schema_text,
+            history=None if self._history is None else self._history.read,
         )
 
     def _readiness(self) -> str | None:
@@ -305,6 +329,8 @@ class Monitor:
             second = stream.second(now_utc)
             self.states[id_] = second.state
             publisher.offer(wire.state_message(publisher.topics, id_, second.state))
+            if self._history is not None:
+                self._history.append(id_, record_of(second.state, second.metrics))
             for event in second.events:
                 self._alert(event)
             if self._on_state is not None:
@@ -388,7 +414,8 @@ class Monitor:
             rss_mb=self._process.memory_info().rss / 1e6,
             loop_lag_ms=self._lag.percentile_ms(0.99),
             shed=0.0,
-            ledger=None if self._alert_log is None else "ok" if self._alert_log.trouble is None else "memory",
+            ledger=_keeping(self._alert_log),
+            history=_keeping(self._history),
         )
         publisher.offer(wire.health_message(publisher.topics, health))
 
@@ -397,35 +424,12 @@ class Monitor:
             log.error("event=engine_failed %s", error)
 
 
+def _keeping(store: AlertLog | History | None) -> str | None:
+    return None if store is None else "ok" if store.trouble is None else "memory"
+
+
 def _new_alert_id() -> str:
     return uuid7(time.time_ns() // 1_000_000, secrets.randbits(74))
-
-
-def rules_of(changes: dict[str, RuleSection]) -> tuple[AlertRule, ...]:
-    """The default rules with the configuration's changes.
-
-    Raises:
-        UsageError: An unknown rule, or levels that contradict each other.
-    """
-    rules = {rule.name: rule for rule in default_rules()}
-    for name, change in changes.items():
-        if name not in rules:
-            raise UsageError(f"alerts.{name}: unknown rule; known: {', '.join(rules)}")
-        if not change.enabled:
-            del rules[name]
-            continue
-        wanted: dict[str, Any] = {
-            "severity": change.severity,
-            "raise_level": change.raise_level,
-            "clear_level": change.clear_level,
-            "raise_for_s": change.raise_for,
-            "clear_for_s": change.clear_for,
-        }
-        try:
-            rules[name] = replace(rules[name], **{k: v for k, v in wanted.items() if v is not None})
-        except ValueError as error:
-            raise UsageError(f"alerts.{name}: {error}") from error
-    return tuple(rules.values())
 
 
 def is_file(url: str) -> bool:

@@ -13,9 +13,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
+    ByteSize,
     Field,
     SecretStr,
     ValidationError,
@@ -23,41 +21,29 @@ from pydantic import (
 )
 
 from monitor.errors import UsageError
-from monitor.types import Severity
+from monitor.rule_sections import (
+    Duration,
+    ExpectSection,
+    Id,
+    Names,
+    ProfileSection,
+    Rules,
+    ScheduleSection,
+    Section,
+)
+from monitor.rules import rule_problems
 
-_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"^\s*([0-9]*\.?[0-9]+)\s*([a-z]*)\s*$")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-#: The alphabet of stream and node ids: safe in an MQTT topic, a metric label and a file name.
-ID_PATTERN = r"^[a-z0-9_-]{1,64}$"
-
-
-def parse_duration(value: object) -> object:
-    """``10s``, ``500ms``, ``5m``, ``2h``, ``1d`` or a number of seconds, as seconds."""
-    if not isinstance(value, str):
-        return value
-    match = _DURATION.match(value)
-    if match is None or (match[2] and match[2] not in _UNITS_S):
-        raise ValueError(f"not a duration: {value!r} (write 500ms, 10s, 5m, 2h or 1d)")
-    return float(match[1]) * _UNITS_S.get(match[2], 1.0)
-
-
-Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
-Id = Annotated[str, Field(pattern=ID_PATTERN)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ModelSection(_Section):
+class ModelSection(Section):
     """Which bundle scores. Changes numbers."""
 
     bundle: str = Field("vqwatch-base", description="name of a bundle, or path of its folder")
 
 
-class SamplingSection(_Section):
+class SamplingSection(Section):
     """The analysed grid. Changes numbers."""
 
     fps: float | None = Field(
@@ -68,7 +54,7 @@ class SamplingSection(_Section):
     )
 
 
-class EngineSection(_Section):
+class EngineSection(Section):
     """Where and how features are computed."""
 
     name: Literal["openvino", "torch"] = Field("openvino", description="inference library")
@@ -78,7 +64,7 @@ class EngineSection(_Section):
     max_wait: Duration = Field(0.04, description="longest wait for a batch to fill")
 
 
-class BrokerSection(_Section):
+class BrokerSection(Section):
     """Where results are published."""
 
     url: SecretStr = Field(SecretStr("embedded"), description="embedded, mqtt://[user:pass@]host[:port] or mqtts://...")
@@ -89,7 +75,7 @@ class BrokerSection(_Section):
     )
 
 
-class HttpSection(_Section):
+class HttpSection(Section):
     """Dashboard and health checks."""
 
     host: str = Field("127.0.0.1", description="address to listen on")
@@ -97,7 +83,18 @@ class HttpSection(_Section):
     enabled: bool = True
 
 
-class IngestSection(_Section):
+class HistorySection(Section):
+    """What is remembered of each stream, in the data directory."""
+
+    enabled: bool = True
+    keep_seconds: Duration = Field(48 * 3600.0, description="one-second values are kept for this long")
+    keep_minutes: Duration = Field(90 * 86400.0, description="one-minute values are kept for this long")
+    max_size: ByteSize = Field(
+        ByteSize(4 * 10**9), description="most that it takes on the disk; older values go sooner"
+    )
+
+
+class IngestSection(Section):
     """How feeds are opened and how much may wait."""
 
     open_timeout: Duration = Field(4.0, description="longest silence while opening, for each of its two phases")
@@ -114,7 +111,7 @@ class IngestSection(_Section):
     max_backoff: Duration = Field(2.0, description="longest pause between two attempts to connect")
 
 
-class StreamSection(_Section):
+class StreamSection(Section):
     """One feed."""
 
     id: Id = Field(description="its name in topics, metrics and logs")
@@ -133,6 +130,11 @@ class StreamSection(_Section):
         {}, repr=False, description="FFmpeg options (of SRT: its query keys), over the defaults"
     )
 
+    profile: str | None = Field(None, description="profile whose rules it takes")
+    alerts: Rules = Field({}, description="changes to its rules, and new ones")
+    maintenance: Names = Field((), description="schedules in which nothing raises")
+    expect: ExpectSection | None = Field(None, description="what the feed should be, for the rule format")
+
     @model_validator(mode="after")
     def _one_video(self) -> StreamSection:
         if self.video_pid is not None and self.video_index is not None:
@@ -150,30 +152,24 @@ class StreamSection(_Section):
         return keys | self.options
 
 
-class RuleSection(_Section):
-    """One alert rule; keys left out keep the default rule's values."""
-
-    enabled: bool = True
-    severity: Severity | None = None
-    raise_level: float | None = Field(None, alias="raise", description="value at which it may raise")
-    clear_level: float | None = Field(None, alias="clear", description="value at which it may clear")
-    raise_for: Duration | None = Field(None, description="how long the value must stay there to raise")
-    clear_for: Duration | None = Field(None, description="how long it must stay healthy to clear")
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-class Config(_Section):
+class Config(Section):
     """Everything."""
 
     node: Id = Field("vqwatch", description="name of this monitor in topics")
-    data_dir: Path | None = Field(None, description="where the alert ledger and models are kept; none without it")
+    data_dir: Path | None = Field(
+        None, description="where the alert ledger, history and models are kept; none without it"
+    )
     model: ModelSection = ModelSection()
     sampling: SamplingSection = SamplingSection()
     engine: EngineSection = EngineSection()
     broker: BrokerSection = BrokerSection()
     http: HttpSection = HttpSection()
     ingest: IngestSection = IngestSection()
-    alerts: dict[str, RuleSection] = Field({}, description="changes to the default rules, by rule name")
+    history: HistorySection = HistorySection()
+    alerts: Rules = Field({}, description="changes to the default rules, by rule name, and new rules")
+    schedules: dict[Id, ScheduleSection] = Field({}, description="windows of local time, by name")
+    maintenance: Names = Field((), description="schedules in which nothing raises, on any stream")
+    profiles: dict[Id, ProfileSection] = Field({}, description="rules that many streams share, by name")
     streams: tuple[StreamSection, ...] = ()
 
     @model_validator(mode="after")
@@ -186,8 +182,10 @@ class Config(_Section):
         return self
 
 
-def load_config(path: Path, overrides: dict[str, Any] | None = None) -> Config:
+def load_config(path: Path, overrides: dict[str, Any] | None = None, *, secrets: bool = True) -> Config:
     """Reads a YAML file; ``overrides`` (nested dicts, from flags) win over it.
+
+    Without ``secrets`` a URL may name a variable that is not set: for commands that open none.
 
     Raises:
         UsageError: The file cannot be read, is not YAML, or holds wrong keys or values: one line for each, with the
@@ -210,7 +208,12 @@ def load_config(path: Path, overrides: dict[str, Any] | None = None) -> Config:
     if not isinstance(data, dict):
         raise UsageError(f"{path}:1: a configuration is a mapping of keys to values")
     problems: list[str] = []
-    data = _expand(data, (), lambda key, message: problems.append(f"{_place(path, root, key)}{message}"))
+
+    def complain(key: tuple[Any, ...], message: str) -> None:
+        if secrets or key[-1] != "url":
+            problems.append(f"{_place(path, root, key)}{message}")
+
+    data = _expand(data, (), complain)
     if problems:
         raise UsageError("\n".join(problems))
     return make_config(_merged(data, overrides or {}), lambda key: _place(path, root, key))
@@ -227,7 +230,7 @@ def make_config(data: dict[str, Any], place: Any = None) -> Config:
         UsageError: Wrong keys or values, one line each; values are not repeated, they may be secret.
     """
     try:
-        return Config.model_validate(data)
+        config = Config.model_validate(data)
     except ValidationError as error:
         lines = []
         for problem in error.errors(include_input=False, include_url=False):
@@ -238,6 +241,13 @@ def make_config(data: dict[str, Any], place: Any = None) -> Config:
             name = ".".join(str(part) for part in key) or "configuration"
             lines.append(f"{place(key) if place else ''}{name}: {message}")
         raise UsageError("\n".join(lines)) from None
+    problems = [
+        f"{place(found.key) if place else ''}{'.'.join(map(str, found.key))}: {found.message}"
+        for found in rule_problems(config)
+    ]
+    if problems:
+        raise UsageError("\n".join(problems))
+    return config
 
 
 def _expand(value: Any, key: tuple[Any, ...], complain: Any) -> Any:

@@ -275,6 +275,7 @@ class Health:
 
     ``engine_busy`` and ``shed`` are shares in [0, 1]; ``shed`` is the share of samples due that are not analysed.
     ``ledger`` is "ok", "memory" (the disk refuses, and alerts are sent without being recorded), or None without one.
+    ``history`` is "ok", "memory" (the disk refuses, and the newest seconds wait in memory), or None without one.
     """
 
     ts: int
@@ -289,6 +290,26 @@ class Health:
     loop_lag_ms: float
     shed: float
     ledger: str | None = None
+    history: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryQuery:
+    """What is asked of the history.
+
+    Attributes:
+        streams: Which; all that are known where it is empty.
+        from_ms: Unix ms, the first.
+        to_ms: Unix ms, the first that is not wanted.
+        minutes: Minutes instead of seconds.
+        fields: Names of the values wanted.
+    """
+
+    streams: tuple[StreamId, ...]
+    from_ms: int
+    to_ms: int
+    minutes: bool
+    fields: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from monitor.app import missing_files, rules_of
+from monitor.app import missing_files
 from monitor.commands.run import check_address
 from monitor.config import load_config
 from monitor.errors import UsageError
@@ -25,10 +25,6 @@ def run(args: argparse.Namespace) -> int:
             check_address(section)
         except UsageError as error:
             problems.append(f"{args.config}: streams: {section.id}: {error}")
-    try:
-        rules_of(config.alerts)
-    except UsageError as error:
-        problems.append(f"{args.config}: {error}")
     if problems:
         raise UsageError("\n".join(problems))
     print(f"{args.config}: ok, {len(config.streams)} streams")

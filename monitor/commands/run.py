@@ -13,14 +13,15 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 
-from monitor.app import Monitor, missing_files, rules_of, stream_ids
+from monitor.app import Monitor, missing_files, stream_ids
 from monitor.commands.feed_arguments import add_feed_arguments, feed_keys
 from monitor.commands.model_arguments import open_model
 from monitor.commands.table import StatusTable
-from monitor.config import Config, StreamSection, load_config, make_config, parse_duration
+from monitor.config import Config, StreamSection, load_config, make_config
 from monitor.errors import SourceError, UsageError
 from monitor.ingest.address import parse_address
 from monitor.observe.logs import set_up_logging
+from monitor.rule_sections import parse_duration
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,7 +69,6 @@ def run(args: argparse.Namespace) -> int:
     missing = missing_files(config)
     if missing:
         raise UsageError("\n".join(f"{file}: no such file" for file in missing))
-    rules_of(config.alerts)
     return asyncio.run(serve(config, args.duration, verbose=args.verbose, log_json=args.log_json))
 
 

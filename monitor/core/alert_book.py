@@ -6,11 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 
 from monitor.core.alerts import AlertMachine, AlertRule, AlertTransition
-from monitor.core.stream_state import Judgement, Observation
-from monitor.types import AlertEvent, Condition, Severity, Status, StreamId
-
-#: What a rule may watch. ``lost`` and ``no_video`` are 1 while the condition holds, else 0.
-METRICS = ("lost", "no_video", "black_s", "still_s", "loop_s", "corrupt_share", "drop", "score_10s", "silence_s")
+from monitor.core.schedule import Schedule, any_holds
+from monitor.types import AlertEvent, Severity, StreamId
 
 
 class AlertBook:
@@ -19,8 +16,9 @@ class AlertBook:
     Times of an alert are UTC at its raise, and from there on what the monotonic clock adds: a wall clock that is set
     while it is up changes neither its duration nor its worst moment.
 
-    An inhibited rule is stepped as if it had no data until the alert that explains it is cleared: it does not
-    raise, and one already raised stays until its own clear.
+    An inhibited rule is stepped as if it had no data until the alert that explains it has been healthy for its clear
+    time: it does not raise, and one already raised stays until its own clear. The same goes for a rule outside its
+    schedule, and for all rules in maintenance.
 
     Args:
         stream: Whose alerts they are.
@@ -30,6 +28,7 @@ class AlertBook:
         active: Raised events that were never cleared, to be taken up; those of unknown rules are left out.
         now_s: Monotonic time, needed with ``active``.
         utc_s: UTC seconds since 1970 of the same moment; with it their worst moments are taken up too.
+        maintenance: While one of these holds, nothing raises.
 
     Raises:
         ValueError: Names are not unique or unknown, or rules inhibit each other in a circle.
@@ -45,11 +44,13 @@ class AlertBook:
         active: Iterable[AlertEvent] = (),
         now_s: float = 0.0,
         utc_s: float | None = None,
+        maintenance: Sequence[Schedule] = (),
     ) -> None:
         self._stream = stream
+        self._maintenance = tuple(maintenance)
         self._new_id = new_id
         self._seq = next_seq
-        self._machines = {rule.name: AlertMachine(rule) for rule in _in_order(rules)}
+        self._machines = {rule.name: AlertMachine(rule) for rule in ordered(rules)}
         self._raised: dict[str, AlertEvent] = {}
         self._resumed: set[str] = set()
         for event in active:
@@ -94,11 +95,13 @@ class AlertBook:
             Raises and clears, numbered in their order.
         """
         events: list[AlertEvent] = []
+        quiet = any_holds(self._maintenance, utc_s)
         for machine in self._machines.values():
             rule = machine.rule
-            inhibited = any(self._machines[name].raised for name in rule.inhibited_by)
             value = metrics.get(rule.metric)
-            transition = machine.step(now_s, None if inhibited and not machine.raised else value)
+            if not machine.raised and (quiet or self._may_not_raise(rule, utc_s)):
+                value = None
+            transition = machine.step(now_s, value)
             if transition is not None:
                 events.append(self._record(rule, transition, utc_s, cause, cause_p))
         return events
@@ -107,6 +110,10 @@ class AlertBook:
         """Clears all that is raised, because the stream is no longer watched."""
         transitions = [(machine.rule, machine.withdraw(now_s)) for machine in self._machines.values()]
         return [self._record(rule, done, utc_s, None, None) for rule, done in transitions if done is not None]
+
+    def _may_not_raise(self, rule: AlertRule, utc_s: float) -> bool:
+        off = rule.schedule is not None and not rule.schedule.holds(utc_s)
+        return off or any(self._machines[name].explains for name in rule.inhibited_by)
 
     def _record(
         self,
@@ -148,8 +155,12 @@ class AlertBook:
         return event
 
 
-def _in_order(rules: Sequence[AlertRule]) -> list[AlertRule]:
-    """Rules with those that inhibit others first."""
+def ordered(rules: Sequence[AlertRule]) -> list[AlertRule]:
+    """Rules with those that inhibit others first.
+
+    Raises:
+        ValueError: Names are not unique or unknown, or rules inhibit each other in a circle.
+    """
     by_name = {rule.name: rule for rule in rules}
     if len(by_name) != len(rules):
         raise ValueError(f"rule names must be unique, got {sorted(rule.name for rule in rules)}")
@@ -169,7 +180,8 @@ def default_rules() -> tuple[AlertRule, ...]:
 
     A lost or empty stream is noticed 3 s after its last picture, so 2 s more make 5 s from fault to alert.
     Ten seconds of black or freeze are longer than editing needs. A drop of 15 points on the 0-100 scale is
-    three times the margin within which the baseline follows content.
+    three times the margin within which the baseline follows content. ``format`` is silent without an expected format,
+    ``silence`` where the sound is not looked at.
     """
     blind = ("lost", "no_video")
     # A picture that repeats once in a while is live: the clear levels allow for stills of up to 2 s.
@@ -179,8 +191,6 @@ def default_rules() -> tuple[AlertRule, ...]:
         AlertRule("black", "black_s", 10.0, 2.0, 0.0, 10.0, Severity.MAJOR, inhibited_by=blind),
         AlertRule("frozen", "still_s", 10.0, 2.0, 0.0, 10.0, Severity.MAJOR, inhibited_by=(*blind, "black")),
         AlertRule("loop", "loop_s", 10.0, 2.0, 0.0, 10.0, Severity.MAJOR, inhibited_by=(*blind, "black", "frozen")),
-        # It has a value only where the audio is decoded, which is asked for; to ask twice would be once too often.
-        AlertRule("silence", "silence_s", 10.0, 1.0, 0.0, 5.0, Severity.MAJOR, inhibited_by=blind),
         AlertRule("decode_errors", "corrupt_share", 0.1, 0.02, 10.0, 20.0, Severity.MINOR, inhibited_by=blind),
         AlertRule(
             "quality",
@@ -192,35 +202,7 @@ def default_rules() -> tuple[AlertRule, ...]:
             Severity.MAJOR,
             inhibited_by=(*blind, "black", "frozen", "loop"),
         ),
+        # It has a value only where the audio is decoded, which is asked for; to ask twice would be once too often.
+        AlertRule("silence", "silence_s", 10.0, 1.0, 0.0, 5.0, Severity.MAJOR, inhibited_by=blind),
+        AlertRule("format", "format_mismatch", 1.0, 0.0, 5.0, 5.0, Severity.MINOR, inhibited_by=blind),
     )
-
-
-def stream_metrics(
-    judgement: Judgement,
-    seen: Observation,
-    drop: float | None,
-    score_10s: float | None,
-    silence_s: float | None = None,
-) -> dict[str, float | None]:
-    """Values of :data:`METRICS` at one moment; None is unknown.
-
-    Nothing but ``lost`` and ``no_video`` is known while the status is unknown: old facts must neither raise
-    nor clear anything. Black and frozen are known without a score (a loop whose time jumps back with each round never
-    has one), as the condition is told from fresh facts alone. A stream that connects for the first time is neither
-    lost nor found.
-    """
-    metrics: dict[str, float | None] = dict.fromkeys(METRICS)
-    if judgement.condition is not Condition.CONNECTING:
-        metrics["lost"] = float(judgement.condition is Condition.LOST)
-        metrics["no_video"] = float(judgement.condition is Condition.NO_VIDEO)
-    if judgement.condition not in (Condition.CONNECTING, Condition.LOST, Condition.NO_VIDEO):
-        metrics["silence_s"] = silence_s
-    if judgement.status is not Status.UNKNOWN or judgement.condition in (Condition.BLACK, Condition.FROZEN):
-        metrics["black_s"] = seen.facts.black_s
-        metrics["still_s"] = seen.facts.still_s
-        metrics["loop_s"] = seen.facts.loop_s
-    if judgement.status is not Status.UNKNOWN:
-        metrics["corrupt_share"] = seen.corrupt_share
-        metrics["drop"] = drop
-        metrics["score_10s"] = score_10s
-    return metrics

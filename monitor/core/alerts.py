@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
+from monitor.core.schedule import Schedule
 from monitor.types import Severity
 
 #: Each raise that follows a clear within this time doubles the time that must be healthy before the next
@@ -34,6 +35,7 @@ class AlertRule:
         severity: How bad it is.
         direction: "above": high values are bad; "below": low ones.
         inhibited_by: Rules whose raised alert explains this one.
+        schedule: When it may raise; None is always.
 
     Raises:
         ValueError: Levels or times contradict each other.
@@ -48,6 +50,7 @@ class AlertRule:
     severity: Severity
     direction: str = "above"
     inhibited_by: tuple[str, ...] = ()
+    schedule: Schedule | None = None
 
     def __post_init__(self) -> None:
         if self.direction not in ("above", "below"):
@@ -173,6 +176,17 @@ class AlertMachine:
     def raised(self) -> bool:
         """Whether the alert is up."""
         return self.state in (AlertState.RAISED, AlertState.CLEARING)
+
+    @property
+    def explains(self) -> bool:
+        """Whether what it has raised still explains other alerts.
+
+        It does until it has been healthy for its own ``clear_for_s``. Damping may hold the clear longer, but must not
+        hold back the raises of others.
+        """
+        if self.state is AlertState.CLEARING:
+            return self._now_s - self._healthy_since_s < self.rule.clear_for_s
+        return self.state is AlertState.RAISED
 
     @property
     def clear_hold_s(self) -> float:

@@ -11,13 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from monitor.core.alert_book import AlertBook, stream_metrics
+from monitor.core.alert_book import AlertBook
 from monitor.core.audio_level import AudioFacts, silence_s
 from monitor.core.backoff import Backoff
 from monitor.core.bands import band_of
 from monitor.core.baseline import Baseline
 from monitor.core.detectors import Detectors
+from monitor.core.expected_format import ExpectedFormat
 from monitor.core.loops import LONGEST_LOOP_S
+from monitor.core.metrics import stream_metrics
 from monitor.core.progress import Limits, Stall
 from monitor.core.stream_state import Event, Judgement, Link, Observation, StreamStateMachine
 from monitor.errors import SourceCode, SourceError
@@ -98,10 +100,12 @@ class Second:
     Attributes:
         state: The state to publish.
         events: Alerts raised and cleared.
+        metrics: What its rules saw, by metric; None is unknown.
     """
 
     state: StreamState
     events: list[AlertEvent] = field(default_factory=list)
+    metrics: dict[str, float | None] = field(default_factory=dict)
 
 
 class StreamTask:
@@ -114,6 +118,7 @@ class StreamTask:
         batcher: Scores this stream's samples.
         book: Its alert rules.
         on_info: Told what the stream is, on each connection.
+        expected: What the feed should be.
         clock: Monotonic seconds.
         rng: Jitter of reconnection.
     """
@@ -127,6 +132,7 @@ class StreamTask:
         book: AlertBook,
         *,
         on_info: Callable[[StreamId, StreamInfo], None],
+        expected: ExpectedFormat | None = None,
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
     ) -> None:
@@ -137,6 +143,8 @@ class StreamTask:
         self._batcher = batcher
         self.book = book
         self._on_info = on_info
+        self._expected = expected
+        self._mismatch: int | None = None
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self.scored = ScoredStream(self.id, scoring.scoring, self._make_mailbox)
@@ -273,7 +281,16 @@ class StreamTask:
             "stream=%s event=opened codec=%s size=%dx%d fps=%s",
             self.id, info.codec, info.width, info.height, "?" if info.fps is None else f"{info.fps:.3f}",
         )  # fmt: skip
+        self._compare(info)
         self._on_info(self.id, info)
+
+    def _compare(self, info: StreamInfo) -> None:
+        if self._expected is None:
+            return
+        found = self._expected.mismatches(info)
+        if found:
+            log.warning("stream=%s event=format_mismatch %s", self.id, "; ".join(found))
+        self._mismatch = len(found)
 
     def _ended(self, error: Exception | None) -> None:
         code = error.code if isinstance(error, SourceError) else None
@@ -366,7 +383,10 @@ class StreamTask:
         sound = self._source.sound if self._source is not None else None
         silent_s = silence_s(sound, now)
         self._tell_silence(sound, silent_s)
-        metrics = stream_metrics(judged, seen, drop, view.score_10s, silent_s)
+        fps_in = self._fps_in()
+        metrics = stream_metrics(
+            judged, seen, view, drop=drop, fps_in=fps_in, format_mismatch=self._mismatch, silence_s=silent_s
+        )
         cause = view.cause if known else None
         cause_p = view.cause_p if known else None
         events = self.book.step(now, now_utc, metrics, cause=cause, cause_p=cause_p)
@@ -394,12 +414,12 @@ class StreamTask:
             uncertainty=self._uncertainty(view.cause) if known and view.score is not None else None,
             cause=cause,
             cause_p=cause_p,
-            fps_in=self._fps_in(),
+            fps_in=fps_in,
             age_ms=None if age_s is None else age_s * 1000,
             lag_ms=self._lag(view, age_s),
         )
         self._seq += 1
-        return Second(state, events)
+        return Second(state, events, metrics)
 
     def _tell_silence(self, sound: AudioFacts | None, silent_s: float | None) -> None:
         silent = silent_s is not None and silent_s >= self.settings.limits.still_s

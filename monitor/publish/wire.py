@@ -164,6 +164,7 @@ def health_payload(health: Health) -> bytes:
         loop_lag_ms=_real(health.loop_lag_ms, _MS),
         shed=_real(health.shed, _PROBABILITY),
         ledger=health.ledger,
+        history=health.history,
     )
 
 

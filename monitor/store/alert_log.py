@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Self
 
 from monitor.errors import MonitorError, UsageError
+from monitor.store.disk import inode_of, is_damage, reason_of, rename_with_log
 from monitor.store.ledger import CorruptLedger, Ledger, LedgerRefused, read_standing
 from monitor.store.standing import Delivered, Entry, EventKey, Standing, key_of
 from monitor.types import AlertEvent
@@ -37,19 +38,6 @@ _CLOSE_S = 2.0
 # A monitor whose disk hangs starts without its ledger after this long.
 _OPEN_S = 5.0
 _SILENT = "the disk does not answer"
-
-_REASONS = {
-    sqlite3.SQLITE_FULL: "the disk is full",
-    sqlite3.SQLITE_BUSY: "another process holds it",
-    sqlite3.SQLITE_LOCKED: "another process holds it",
-    sqlite3.SQLITE_READONLY: "it is read-only",
-    sqlite3.SQLITE_PERM: "permission denied",
-    sqlite3.SQLITE_AUTH: "permission denied",
-    sqlite3.SQLITE_CANTOPEN: "it cannot be opened",
-    sqlite3.SQLITE_IOERR: "the disk cannot be read or written",
-    sqlite3.SQLITE_CORRUPT: "it is damaged",
-    sqlite3.SQLITE_NOTADB: "it is no database",
-}
 
 
 class AlertLog:
@@ -246,7 +234,7 @@ class AlertLog:
         except (sqlite3.Error, OSError) as error:
             self._blind = (standing := read_standing(self.path)) is None
             self._mirror = standing or Standing()
-            self._tell(self._declare, _reason(error))
+            self._tell(self._declare, reason_of(error))
         except Exception as error:
             failure = error
         if failure is not None:
@@ -282,7 +270,7 @@ class AlertLog:
             self._write(batch)
         except (sqlite3.Error, OSError, LedgerRefused) as error:
             self._let_go()
-            self._tell(self._declare, str(error) if isinstance(error, LedgerRefused) else _reason(error))
+            self._tell(self._declare, str(error) if isinstance(error, LedgerRefused) else reason_of(error))
             with self._changed:
                 self._in_hand = 0
                 if not closing:
@@ -298,7 +286,7 @@ class AlertLog:
         return not over
 
     def _write(self, batch: list[Entry]) -> None:
-        if self._ledger is not None and _inode(self.path) != self._inode:
+        if self._ledger is not None and inode_of(self.path) != self._inode:
             # Someone moved or removed the file: what SQLite wrote now would be gone with the process.
             self._let_go()
         if self._lock is None:
@@ -348,7 +336,7 @@ class AlertLog:
             self._tell(self._offer, list(found.undelivered.values()))
             self._blind = False
         self._mirror = found
-        self._ledger, self._inode = ledger, _inode(self.path)
+        self._ledger, self._inode = ledger, inode_of(self.path)
         return ledger
 
     def _open(self) -> Ledger:
@@ -368,18 +356,8 @@ class AlertLog:
             log.debug("event=ledger_late the loop is closed")
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, BlockingIOError):
-        return "another vqwatch uses it"
-    if isinstance(error, OSError):
-        return (error.strerror or type(error).__name__).lower()
-    code = getattr(error, "sqlite_errorcode", None)
-    return str(error) if code is None else _REASONS.get(code & 0xFF, str(error))
-
-
 def _is_damage(error: sqlite3.Error) -> bool:
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
-    return isinstance(error, CorruptLedger) or code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    return isinstance(error, CorruptLedger) or is_damage(error)
 
 
 def _set_aside(path: Path) -> Path:
@@ -387,17 +365,5 @@ def _set_aside(path: Path) -> Path:
     number = 1
     while (aside := path.with_name(f"{path.name}.corrupt-{number}")).exists():
         number += 1
-    path.rename(aside)
-    for suffix in ("-wal", "-shm"):
-        beside = path.with_name(path.name + suffix)
-        if beside.exists():
-            beside.rename(aside.with_name(aside.name + suffix))
+    rename_with_log(path, aside)
     return aside
-
-
-def _inode(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino

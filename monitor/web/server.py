@@ -1,6 +1,6 @@
-"""The dashboard's HTTP server: the page, what the page needs to know, health checks and payload schemas.
+"""The dashboard's HTTP server: the page, what the page needs to know, the past, health checks and payload schemas.
 
-It carries no score: the page gets those from the broker itself, over MQTT in a WebSocket.
+It carries no score of this moment: the page gets those from the broker itself, over MQTT in a WebSocket.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ import asyncio
 import errno
 import logging
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlsplit
@@ -17,12 +18,16 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from monitor.errors import MonitorError, UsageError
+from monitor.types import HistoryQuery
+from monitor.web.history_query import history_query
 from monitor.web.pages import Page, load_pages
 
 logger = logging.getLogger(__name__)
 
 #: Says what is wrong in a few words; None where nothing is. Called in the event loop, so it must not block.
 Check = Callable[[], str | None]
+#: Answers with columns by stream, ``ts`` (unix ms) among them; None is unknown. Raises MonitorError with the reason.
+HistorySource = Callable[[HistoryQuery], Awaitable[dict[str, dict[str, list[float | str | None]]]]]
 #: Where the page finds the broker: a WebSocket port of the host that served the page, or a whole ws(s) URL.
 WebSocketBroker = int | str
 
@@ -50,7 +55,8 @@ class DashboardServer:
     """Serves the dashboard; use as ``async with DashboardServer(...) as server:``.
 
     Routes: ``/`` and ``/static/...`` (the page), ``/config.json`` (node, topics and broker, for the page),
-    ``/livez`` and ``/readyz`` (200 or 503 with a JSON reason), ``/schema/{name}.json``.
+    ``/livez`` and ``/readyz`` (200 or 503 with a JSON reason), ``/schema/{name}.json``, ``/api/history`` (columns by
+    stream; 400 with a JSON reason for what cannot be answered, 404 where no history is kept).
 
     Args:
         host: Address to listen on.
@@ -61,6 +67,8 @@ class DashboardServer:
         livez: Whether the process works at all; a lost stream or broker is no reason to say no.
         readyz: Whether it scores: configuration read, model warm.
         schema: From the name of a payload to its JSON schema as text; KeyError where there is none.
+        history: The past of the streams.
+        clock: Unix seconds.
 
     Attributes:
         host: Address listened on.
@@ -80,6 +88,8 @@ class DashboardServer:
         livez: Check = _fine,
         readyz: Check = _fine,
         schema: Callable[[str], str] | None = None,
+        history: HistorySource | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.host = host
         self.port = port
@@ -89,6 +99,8 @@ class DashboardServer:
             _broker_fields(websocket)
         self._checks: dict[str, Check] = {"livez": livez, "readyz": readyz}
         self._schema = schema
+        self._history_source = history
+        self._clock = clock
         self._pages: dict[str, Page] = {}
         self._runner: web.AppRunner | None = None
 
@@ -112,6 +124,7 @@ class DashboardServer:
         application.router.add_get("/config.json", self._config)
         application.router.add_get("/{check:livez|readyz}", self._health)
         application.router.add_get("/schema/{name}.json", self._schema_file)
+        application.router.add_get("/api/history", self._history)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN_LIMIT_S)
         await runner.setup()
         try:
@@ -146,6 +159,8 @@ class DashboardServer:
             "topic_prefix": f"vqwatch/{self._node}",
             "stale_after_s": STALE_AFTER_S,
         }
+        if self._history_source is not None:
+            fields["history"] = True
         try:
             broker = self._websocket() if callable(self._websocket) else self._websocket
             if broker is not None:
@@ -165,6 +180,21 @@ class DashboardServer:
         if reason is None:
             return web.json_response({"status": "ok"})
         return web.json_response({"status": "failing", "reason": reason}, status=503)
+
+    async def _history(self, request: web.Request) -> web.Response:
+        if self._history_source is None:
+            return web.json_response({"error": "no history is kept: it needs data_dir"}, status=404)
+        now_ms = int(self._clock() * 1000)
+        try:
+            query = history_query(request.query, now_ms)
+            streams = await self._history_source(query)
+        except UsageError as error:
+            return web.json_response({"error": str(error)}, status=400)
+        except MonitorError as error:
+            logger.warning("no history for /api/history: %s", error)
+            return web.json_response({"error": "the history cannot be read"}, status=503)
+        resolution = "1m" if query.minutes else "1s"
+        return web.json_response({"v": 1, "ts": now_ms, "resolution": resolution, "streams": streams})
 
     async def _schema_file(self, request: web.Request) -> web.Response:
         try:

@@ -3,9 +3,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
+from pydantic import BaseModel
 
-from monitor.config import Config, StreamSection, load_config, make_config, parse_duration
+from monitor.config import Config, StreamSection, load_config, make_config
+from monitor.core.alert_book import default_rules
 from monitor.errors import UsageError
+from monitor.rule_sections import ExpectSection, ProfileSection, RuleSection, ScheduleSection, parse_duration
+from monitor.rules import rules_of
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "configs" / "example.yaml"
 
@@ -21,15 +26,25 @@ def test_the_example_names_every_key_at_its_default(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("SRT_PASSPHRASE", "pa@ss-phrase")
     example = load_config(EXAMPLE)
     plain = Config()
-    for section in ("model", "sampling", "engine", "broker", "http", "ingest"):
+    for section in ("model", "sampling", "engine", "broker", "http", "ingest", "history"):
         assert getattr(example, section) == getattr(plain, section), section
         text = EXAMPLE.read_text()
         for key in type(getattr(plain, section)).model_fields:
             assert f"{key}:" in text, f"{section}.{key}"
-    for key in StreamSection.model_fields:
-        assert f"{key}:" in text, f"streams.{key}"
-    first = StreamSection(id="cam1", url="udp://127.0.0.1:5000")
-    assert example.streams[0] == first
+    written = yaml.safe_load(EXAMPLE.read_text())
+    models: list[tuple[type[BaseModel], list[dict[str, object]]]] = [
+        (Config, [written]),
+        (RuleSection, list(written["alerts"].values())),
+        (ScheduleSection, list(written["schedules"].values())),
+        (ProfileSection, list(written["profiles"].values())),
+        (ExpectSection, [written["profiles"]["sport"]["expect"]]),
+        (StreamSection, written["streams"]),
+    ]
+    for model, sections in models:
+        keys = {field.alias or name for name, field in model.model_fields.items()} - {"data_dir"}
+        assert keys <= {key for section in sections for key in section}, model
+    quality = {rule.name: rule for rule in rules_of(example).rules}["quality"]
+    assert quality == {rule.name: rule for rule in default_rules()}["quality"]
     assert example.streams[1].url.get_secret_value() == "rtsp://operator:pa@ss@192.0.2.10/live"
     assert "pa@ss" not in repr(example)
 

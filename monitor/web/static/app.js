@@ -36,8 +36,21 @@ async function start() {
   }
   feed = new Feed(config.topic_prefix, config.stale_after_s * 1000);
   connect(config);
+  if (config.history) recall();
   setInterval(draw, TICK_MS);
   draw();
+}
+
+// The two minutes before this page was opened, where the monitor keeps a history.
+async function recall() {
+  try {
+    const answer = await fetch("/api/history?from=2m&fields=score", { cache: "no-store" });
+    if (!answer.ok) return;
+    const past = await answer.json();
+    for (const [id, { ts, score }] of Object.entries(past.streams)) feed.remember(id, past.ts, ts, score, performance.now());
+  } catch {
+    // The past is a comfort; the present does not wait for it.
+  }
 }
 
 // The broker may be reached by another name from here than from the monitor: the page uses its own.

@@ -17,6 +17,7 @@ export class Feed {
     this.alerts = [];
     this.events = [];
     this.streams = new Map();
+    this.past = new Map(); // points from before the page was opened, of streams that have not said anything yet
     this.lastLiveAt = null;
     this.connectedAt = null;
     this.clockAheadMs = 0; // monitor's wall clock less this machine's
@@ -79,7 +80,8 @@ export class Feed {
     if (kind !== "state" && kind !== "info") return false;
     let stream = this.streams.get(id);
     if (!stream) {
-      stream = { id, state: null, info: null, arrivedAt: null, trace: [] };
+      stream = { id, state: null, info: null, arrivedAt: null, trace: this.past.get(id) ?? [] };
+      this.past.delete(id);
       this.streams.set(id, stream);
     }
     stream[kind] = content;
@@ -90,6 +92,17 @@ export class Feed {
       if (Number.isFinite(content.ts)) this.clockAheadMs = content.ts - Date.now();
     }
     return true;
+  }
+
+  // Takes in recorded scores: `wall` is the monitor's clock (unix ms) at `now`, `ts` are its times. They are of the past
+  // and say nothing of the stream being alive.
+  remember(id, wall, ts, scores, now) {
+    const points = ts.map((at, i) => ({ at: now - (wall - at), score: scores[i] ?? undefined }));
+    const stream = this.streams.get(id);
+    const first = stream?.trace[0]?.at ?? Infinity;
+    const older = points.filter((point) => point.at < first);
+    if (stream) stream.trace.unshift(...older);
+    else this.past.set(id, older);
   }
 
   // Why a stream's numbers cannot be taken as of now, in one word or two and for how long; null where they can.

@@ -14,11 +14,12 @@ import pytest
 from engines.base import EngineInfo, Precision
 from engines.bundle import BUNDLED, bundles_folder, load_bundle
 from monitor.core.alert_book import AlertBook, default_rules
+from monitor.core.expected_format import ExpectedFormat
 from monitor.ingest.pyav_source import PyAvSource
 from monitor.pipeline.batcher import Batcher
 from monitor.pipeline.bundle_scoring import BundleScoring
 from monitor.pipeline.inference import InferenceThread
-from monitor.pipeline.stream_task import StreamSettings, StreamTask
+from monitor.pipeline.stream_task import Second, StreamSettings, StreamTask
 from monitor.types import Condition, DropCause, Status, StreamId
 
 pytestmark = pytest.mark.timeout(120)
@@ -53,7 +54,15 @@ class Rig:
         self.batcher = Batcher(self.inference, max_batch=8, max_wait_s=0.01)
         self.tasks: list[StreamTask] = []
 
-    def add(self, file: Path, name: str, *, mailbox: int = 75, staleness: float | None = 3.0) -> StreamTask:
+    def add(
+        self,
+        file: Path,
+        name: str,
+        *,
+        mailbox: int = 75,
+        staleness: float | None = 3.0,
+        expected: ExpectedFormat | None = None,
+    ) -> StreamTask:
         settings = StreamSettings(StreamId(name), live=False, mailbox=mailbox, max_staleness_s=staleness)
         book = AlertBook(StreamId(name), default_rules(), lambda: "id")
         task = StreamTask(
@@ -63,6 +72,7 @@ class Rig:
             self.batcher,
             book,
             on_info=lambda *_: None,
+            expected=expected,
         )
         self.tasks.append(task)
         return task
@@ -116,14 +126,17 @@ async def test_with_room_to_spare_nothing_is_dropped_and_the_state_is_whole(
     scoring: BundleScoring, tmp_path: Path, clip_maker: Callable[..., Path]
 ) -> None:
     rig = Rig(scoring, seconds_a_picture=0.0)
-    task = rig.add(clip_maker(tmp_path / "clip.mp4", seconds=3.0), "s")
-    states = []
+    task = rig.add(clip_maker(tmp_path / "clip.mp4", seconds=3.0), "s", expected=ExpectedFormat("mpeg2video", width=9))
+    seconds: list[Second] = []
 
     def each() -> None:
-        if len(states) * 25 < task.counts.frames:
-            states.append(task.second(time.time()).state)
+        if len(seconds) * 25 < task.counts.frames:
+            seconds.append(task.second(time.time()))
 
     await rig.play(each)
+    states = [second.state for second in seconds]
+    assert seconds[-1].metrics["format_mismatch"] == 2
+    assert seconds[-1].metrics["score"] == round(states[-1].score or 0, 2)
     assert task.finished.is_set()
     assert task.scored.ledger.balance().scored == 75
     last = states[-1]

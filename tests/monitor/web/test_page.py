@@ -11,7 +11,7 @@ import pytest
 
 from monitor.publish import wire
 from monitor.publish.embedded import EmbeddedBroker
-from monitor.types import AlertEvent, Condition, Message, Severity, Status, StreamId, StreamState
+from monitor.types import AlertEvent, Condition, HistoryQuery, Message, Severity, Status, StreamId, StreamState
 from monitor.web.server import DashboardServer
 from tests.monitor.web.chromium import CHROMIUM, Chromium
 
@@ -113,3 +113,29 @@ async def test_a_stream_taken_off_the_broker_leaves_the_page(page: Chromium) -> 
         for message in wire.removal_messages(TOPICS, "news"):
             await monitor.publish(message.topic, message.payload, qos=1, retain=True)
         await page.until(f"{tile('news')} === null")
+
+
+async def test_after_a_reload_the_trace_begins_with_the_recorded_past(page: Chromium) -> None:
+    async def past(query: HistoryQuery) -> dict[str, dict[str, list[float | str | None]]]:
+        times = [query.to_ms - 1000 * n for n in range(110, 0, -1)]
+        return {"news": {"ts": list(times), "score": [None if n == 30 else 90.0 for n in range(110)]}}
+
+    # Whether the trace's area is drawn at half the height, somewhere in the left half of the canvas.
+    drawn = f"""(() => {{
+        const canvas = {tile("news")}?.querySelector(".trace");
+        if (!canvas?.width) return false;
+        const row = canvas.getContext("2d").getImageData(0, Math.round(canvas.height * 0.49), canvas.width / 2, 1).data;
+        return row.filter((_, i) => i % 4 === 3 && row[i] > 0).length > canvas.width / 4;
+    }})()"""
+    async with (
+        EmbeddedBroker(mqtt_port=0, ws_port=0) as broker,
+        DashboardServer(port=0, node="studio-1", websocket=lambda: broker.ws_port, history=past) as server,
+        aiomqtt.Client("127.0.0.1", broker.mqtt_port) as monitor,
+    ):
+        message = wire.state_message(TOPICS, "news", state(54.0))
+        await monitor.publish(message.topic, message.payload, retain=True)
+        await page.open(server.url)
+        await page.until(drawn)
+        # The past says nothing of the stream being alive.
+        assert await page.value(f"{tile('news')}.querySelector('.score').textContent") == "NOT LIVE"
+        assert page.problems == []

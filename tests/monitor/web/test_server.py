@@ -10,6 +10,7 @@ import pytest
 from yarl import URL
 
 from monitor.errors import MonitorError, UsageError
+from monitor.types import HistoryQuery, StreamId
 from monitor.web.pages import load_pages
 from monitor.web.server import DashboardServer, WebSocketBroker
 
@@ -210,3 +211,74 @@ async def test_leaving_frees_the_port_though_a_browser_stays_connected(client: a
             assert answer.status == 200
     async with DashboardServer(port=server.port, node="n", websocket=9001) as second:
         assert second.port == server.port
+
+
+async def test_history_is_asked_with_what_the_url_says(client: aiohttp.ClientSession) -> None:
+    asked: list[HistoryQuery] = []
+
+    async def history(query: HistoryQuery) -> dict[str, dict[str, list[float | str | None]]]:
+        asked.append(query)
+        return {"cam1": {"ts": [1.0], "score": [None]}}
+
+    async with dashboard(history=history, clock=lambda: 1_800_000_000.0) as server:
+        async with client.get(f"{server.url}api/history") as answer:
+            assert answer.status == 200
+            assert answer.headers["Cache-Control"] == "no-store"
+            assert await answer.json() == {
+                "v": 1,
+                "ts": 1_800_000_000_000,
+                "resolution": "1s",
+                "streams": {"cam1": {"ts": [1.0], "score": [None]}},
+            }
+        wanted = "stream=a,b&from=2027-01-15T00:00:00Z&to=1h&resolution=1m&fields=drop,cause,drop"
+        async with client.get(f"{server.url}api/history?{wanted}") as answer:
+            assert (answer.status, (await answer.json())["resolution"]) == (200, "1m")
+        async with client.get(f"{server.url}config.json") as answer:
+            assert (await answer.json())["history"] is True
+    assert asked == [
+        HistoryQuery((), 1_799_999_880_000, 1_800_000_000_000, False, ("score",)),
+        HistoryQuery((StreamId("a"), StreamId("b")), 1_799_971_200_000, 1_799_996_400_000, True, ("drop", "cause")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("from=soon", "from: not a moment: 'soon'"),
+        ("from=1h&to=2h", "to: lies before from"),
+        ("resolution=5s", "resolution: must be 1s or 1m, got '5s'"),
+        ("form=1h", "unknown parameters: form"),
+    ],
+)
+async def test_a_wrong_question_to_the_history_is_answered_with_what_is_wrong(
+    client: aiohttp.ClientSession, asked: str, said: str
+) -> None:
+    async def history(query: HistoryQuery) -> dict[str, dict[str, list[float | str | None]]]:
+        raise AssertionError(query)
+
+    async with dashboard(history=history) as server, client.get(f"{server.url}api/history?{asked}") as answer:
+        assert answer.status == 400
+        assert said in (await answer.json())["error"]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(UsageError("no history of: x"), 400), (MonitorError("/secret/history.db: damaged"), 503)]
+)
+async def test_a_history_that_cannot_answer_says_why_without_paths(
+    client: aiohttp.ClientSession, error: Exception, status: int
+) -> None:
+    async def history(query: HistoryQuery) -> dict[str, dict[str, list[float | str | None]]]:
+        raise error
+
+    async with dashboard(history=history) as server, client.get(f"{server.url}api/history") as answer:
+        assert answer.status == status
+        assert "secret" not in await answer.text()
+
+
+async def test_without_a_history_there_is_none(client: aiohttp.ClientSession) -> None:
+    async with dashboard() as server:
+        async with client.get(f"{server.url}api/history") as answer:
+            assert answer.status == 404
+            assert "data_dir" in (await answer.json())["error"]
+        async with client.get(f"{server.url}config.json") as answer:
+            assert "history" not in await answer.json()
