@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from importlib import resources
 from itertools import pairwise
 from pathlib import Path
@@ -105,6 +105,12 @@ class RungPart(HeadPart):
     pooling: PoolingPart
 
 
+class DomainPart(WeightsPart):
+    """What pictures the trunk was trained on: mean and deviation of its features (NPZ ``mean``, ``sd``) and a limit."""
+
+    limit: Annotated[float, Field(gt=0)]
+
+
 class StatePart(_Part):
     """Policy of the recurrent state over hours; the period is in seconds."""
 
@@ -148,6 +154,7 @@ class Manifest(_Part):
     calibration: CalibrationPart = CalibrationPart()
     #: Lower rates, falling; each has a head of its own, since a recurrence counts samples and not seconds.
     ladder: tuple[RungPart, ...] = ()
+    domain: DomainPart | None = None
     #: Half-width in points of the 90 % interval of a score against the labels it was trained on, by cause.
     uncertainty: dict[str, float] = {}
     numeric_hash: str = ""
@@ -161,7 +168,7 @@ class Manifest(_Part):
 
     def compute_hash(self) -> str:
         """Hash of everything that can change a number: 12 hex digits."""
-        prose = {"name", "version", "description", "licence", "numeric_hash", "uncertainty", "schema_version"}
+        prose = {"name", "version", "description", "licence", "numeric_hash", "uncertainty", "domain", "schema_version"}
         parts = self.model_dump(mode="json", exclude=prose)
         for part in (parts["trunk"], parts["head"], *parts["ladder"]):
             del part["file"]
@@ -183,12 +190,14 @@ class Bundle:
         manifest: What it is.
         head_arrays: Arrays of the head, as ``monitor.core.head.make_head`` takes them.
         rung_arrays: Of each head of the ladder, in the manifest's order.
+        domain_arrays: ``mean`` and ``sd`` of the domain's features; empty without a domain.
     """
 
     path: Path
     manifest: Manifest
     head_arrays: dict[str, npt.NDArray[np.floating]]
     rung_arrays: tuple[dict[str, npt.NDArray[np.floating]], ...] = ()
+    domain_arrays: Mapping[str, npt.NDArray[np.floating]] = field(default_factory=dict)
 
     @property
     def model_id(self) -> str:
@@ -244,7 +253,9 @@ def load_bundle(path: Path) -> Bundle:
     """
     manifest = read_manifest(path)
     int8 = manifest.trunk.int8
-    for part in (manifest.trunk, manifest.head, *manifest.ladder, *((int8, int8.numbers) if int8 else ())):
+    domain = manifest.domain
+    extras = (*((int8, int8.numbers) if int8 else ()), *((domain,) if domain else ()))
+    for part in (manifest.trunk, manifest.head, *manifest.ladder, *extras):
         verify(path / part.file, part.sha256)
     expected = manifest.compute_hash()
     if manifest.numeric_hash != expected:
@@ -252,7 +263,8 @@ def load_bundle(path: Path) -> Bundle:
             f"{path / MANIFEST}: numeric_hash is {manifest.numeric_hash or 'missing'}, but the contents give {expected}"
         )
     rungs = tuple(_arrays_of(path / rung.file) for rung in manifest.ladder)
-    return Bundle(path, manifest, _arrays_of(path / manifest.head.file), rungs)
+    known = _arrays_of(path / domain.file) if domain else {}
+    return Bundle(path, manifest, _arrays_of(path / manifest.head.file), rungs, known)
 
 
 def _arrays_of(file: Path) -> dict[str, npt.NDArray[np.floating]]:
@@ -308,6 +320,7 @@ def write_bundle(
     head_arrays: dict[str, npt.NDArray[np.floating]],
     trunk: Path,
     rung_arrays: Sequence[dict[str, npt.NDArray[np.floating]]] = (),
+    domain_arrays: dict[str, npt.NDArray[np.floating]] | None = None,
 ) -> Bundle:
     """Writes a bundle: copies the graph, saves the head, fills in hashes; returns it as loaded again.
 
@@ -317,19 +330,24 @@ def write_bundle(
         head_arrays: The head.
         trunk: ONNX file, which may already lie in the folder.
         rung_arrays: Heads of the manifest's ladder, in its order.
+        domain_arrays: ``mean`` and ``sd`` of the manifest's domain.
     """
     path.mkdir(parents=True, exist_ok=True)
     target = path / manifest.trunk.file
     if trunk.resolve() != target.resolve():
         target.write_bytes(trunk.read_bytes())
-    parts: list[tuple[HeadPart, dict[str, npt.NDArray[np.floating]]]] = [(manifest.head, head_arrays)]
+    parts: list[tuple[WeightsPart, dict[str, npt.NDArray[np.floating]]]] = [(manifest.head, head_arrays)]
     parts += zip(manifest.ladder, rung_arrays, strict=True)
+    domain = manifest.domain
+    if domain is not None:
+        parts.append((domain, domain_arrays or {}))
     for part, arrays in parts:
         np.savez(path / part.file, **arrays)  # type: ignore[arg-type]
     filled = manifest.model_copy(
         update={
             "trunk": manifest.trunk.model_copy(update={"sha256": sha256_of(target)}),
             "head": manifest.head.model_copy(update={"sha256": sha256_of(path / manifest.head.file)}),
+            "domain": domain and domain.model_copy(update={"sha256": sha256_of(path / domain.file)}),
             "ladder": tuple(r.model_copy(update={"sha256": sha256_of(path / r.file)}) for r in manifest.ladder),
         }
     )

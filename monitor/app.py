@@ -83,7 +83,7 @@ class Monitor:
         #: Set once an orderly end was asked for.
         self.stopping = asyncio.Event()
         self._started_s = time.monotonic()
-        self._inference = InferenceThread(engine, scoring.head)
+        self._inference = InferenceThread(engine, scoring.head, scoring.domain)
         self._batcher = Batcher(self._inference, max_batch=config.engine.max_batch, max_wait_s=config.engine.max_wait)
         self._batcher.on_failure = self._engine_failed
         self._lag = LoopLag()

@@ -219,7 +219,8 @@ class StreamState:
 
     None is unknown and is left out of the payload. Units as in the payload contract: scores 0-100, ``ts`` unix
     ms, ``*_ms`` milliseconds, counters since the process started. ``uncertainty`` is the half-width in points of the
-    90 % interval against the labels that the model was trained on.
+    90 % interval against the labels that the model was trained on; ``out_of_domain`` says why the model does not know
+    such pictures, None where it does.
     """
 
     ts: int
@@ -245,6 +246,7 @@ class StreamState:
     uncertainty: float | None = None
     cause: str | None = None
     cause_p: float | None = None
+    out_of_domain: str | None = None
     fps_in: float | None = None
     age_ms: float | None = None
     lag_ms: float | None = None

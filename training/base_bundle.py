@@ -12,6 +12,7 @@ import torch
 
 from engines.bundle import (
     CalibrationPart,
+    DomainPart,
     HeadPart,
     InputPart,
     Manifest,
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     """Writes the bundle and prints its identity."""
     trunk = trunk_training.load(args.trunk)
     head = torch.load(args.head, map_location="cpu", weights_only=True)
-    bags = {float(fps): _bag(bag["members"]) for fps, bag in head.items() if fps not in ("train", "fitting")}
+    bags = {float(fps): _bag(bag["members"]) for fps, bag in head.items() if fps.replace(".", "").isdigit()}
     fitting = head["fitting"].double().numpy()
     # A hold-out that is too small to place both ends leaves that to the training clips.
     placed = fitting if {0, 5} <= set(fitting[2].astype(int)) else head["train"].double().numpy()
@@ -92,9 +93,11 @@ def run(args: argparse.Namespace) -> int:
             for fps in rungs
         ),
         uncertainty=interval_by_cause(fitting[0], fitting[1], fitting[3], points),
+        domain=DomainPart(file="domain.npz", sha256=_UNFILLED, limit=head["domain"]["limit"]),
     )
     trunk_file = args.out / "trunk.onnx"
-    bundle = write_bundle(args.out, manifest, bags[SAMPLE_FPS], trunk_file, [bags[fps] for fps in rungs])
+    domain = {name: head["domain"][name].numpy() for name in ("mean", "sd")}
+    bundle = write_bundle(args.out, manifest, bags[SAMPLE_FPS], trunk_file, [bags[fps] for fps in rungs], domain)
     if args.sources is not None:
         (args.out / "SOURCES.csv").write_bytes(args.sources.read_bytes())
     print(bundle.model_id)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from monitor.core.domain import FeatureDomain
 from monitor.types import F64
 from training import trunk as trunk_training
 from training.clip_agreement import Estimate, cause_outcomes, pair_outcomes, shares
@@ -19,6 +22,9 @@ from training.head_training import train_head
 from training.metrics import lcc, srocc
 from training.sources import half_of
 from training.synthesis import LADDER_FPS, SAMPLE_FPS
+
+#: Share of training clips that lie within the domain.
+_KNOWN = 0.995
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
             "warmup": members[0].warmup,
         }
         if fps == SAMPLE_FPS:
+            kept["domain"] = fit_domain([reader.features(file) for file in sorted((args.data / "clips").glob("*.npz"))])
             # What calibration and intervals are fitted on; the other half of the hold-out is left for the report.
             fitting = held.take(np.flatnonzero([half_of(f.stem) == 0 for f in held.facts]))
             kept["train"] = _columns(predict(members, clips), clips)
@@ -75,6 +82,26 @@ def run(args: argparse.Namespace) -> int:
     torch.save(kept, args.out)
     args.out.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n")
     return 0
+
+
+def fit_domain(groups: Sequence[npt.NDArray[np.float32]]) -> dict[str, object]:
+    """What pictures the trunk knows, for ``monitor.core.domain.FeatureDomain``.
+
+    Args:
+        groups: (V, T, F) features of training clips, impaired ones too: damage is no reason to be unknown.
+
+    Returns:
+        ``mean`` and ``sd`` (F,) of every tenth sample, and ``limit``: what the mean distance of a clip stays below in
+        99.5 % of them.
+    """
+    sampled = np.concatenate([group[:, ::10].reshape(-1, group.shape[-1]) for group in groups])
+    mean, sd = sampled.mean(axis=0), sampled.std(axis=0)
+    # A channel that never moved must not become a detector of rounding.
+    sd = np.maximum(sd, 1e-3 * float(sd.max()))
+    domain = FeatureDomain(mean, sd, 1.0)
+    distances = [domain.distance(clip).mean() for group in groups for clip in group]
+    limit = float(np.quantile(distances, _KNOWN))
+    return {"mean": torch.from_numpy(mean), "sd": torch.from_numpy(sd), "limit": limit}
 
 
 def figures(score: F64, causes: F64, clips: Clips) -> dict[str, float]:

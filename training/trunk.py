@@ -308,6 +308,10 @@ class OutputReader:
         self._weight = model.outputs.weight.detach().numpy()
         self._bias = model.outputs.bias.detach().numpy()
 
+    def features(self, group: Path) -> npt.NDArray[np.float32]:
+        """All features of a group file's clips, (V, T, F) float32."""
+        return self._features.read(group)
+
     def read(self, group: Path) -> npt.NDArray[np.float32]:
         """Outputs of a group file's clips, (V, T, 8) float32."""
         outputs: npt.NDArray[np.float32] = self._features.read(group) @ self._weight.T + self._bias

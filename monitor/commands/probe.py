@@ -120,7 +120,7 @@ async def _probe(
     seconds: float,
     on_opened: Callable[[StreamInfo], None],
 ) -> ClipResult:
-    inference = InferenceThread(engine, scoring.head)
+    inference = InferenceThread(engine, scoring.head, scoring.domain)
     batcher = Batcher(inference, max_wait_s=0.01)
     running = asyncio.create_task(batcher.run(), name="vqwatch.batcher")
     stop = asyncio.Event()
@@ -136,6 +136,7 @@ async def _probe(
             spec=scoring.input,
             scoring=scoring.scoring,
             with_side_channel=scoring.with_side_channel,
+            domain_limit=scoring.domain_limit,
             stop=stop,
             on_opened=opened,
         )

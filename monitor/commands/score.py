@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _score_all(args: argparse.Namespace, scoring: BundleScoring, engine: FeatureEngine) -> int:
-    inference = InferenceThread(engine, scoring.head)
+    inference = InferenceThread(engine, scoring.head, scoring.domain)
     batcher = Batcher(inference, max_wait_s=0.0)
     running = asyncio.create_task(batcher.run(), name="vqwatch.batcher")
     failed = 0
@@ -81,6 +81,7 @@ async def _score_one(args: argparse.Namespace, scoring: BundleScoring, batcher: 
             spec=scoring.input,
             scoring=scoring.scoring,
             with_side_channel=scoring.with_side_channel,
+            domain_limit=scoring.domain_limit,
             stop=stop,
         )
     if timer is not None:
@@ -104,6 +105,7 @@ def as_json(file: str, scoring: BundleScoring, result: ClipResult) -> dict[str, 
         "elapsed_s": round(result.elapsed_s, 3),
         "causes": {name: round(p, 4) for name, p in result.causes.items()},
         "conditions": result.conditions,
+        "out_of_domain": result.out_of_domain or None,
         "seconds": [{"t": t, "score": round(score, 3)} for t, score in result.seconds],
     }
     return {name: value for name, value in fields.items() if value is not None}

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from engines.errors import EngineError
 from monitor.core.stream_head import StreamHead, step_streams
-from monitor.pipeline.inference import InferenceThread
+from monitor.pipeline.inference import InferenceThread, Reduced
 from monitor.types import F64, DropCause, Sample
 
 log = logging.getLogger("vqwatch.pipeline")
@@ -27,8 +27,8 @@ class SampleStream(Protocol):
         """Recurrent state of the sample's epoch."""
         ...
 
-    def scored(self, sample: Sample, q: float, causes: F64) -> None:
-        """Takes a sample's head output, in tick order."""
+    def scored(self, sample: Sample, q: float, causes: F64, distance: float | None) -> None:
+        """Takes a sample's head output and its distance from the model's domain, in tick order."""
         ...
 
     def lost(self, samples: Iterable[Sample], cause: DropCause) -> None:
@@ -140,7 +140,7 @@ class Batcher:
             self._step(group, reduced)
             self.counts.samples += len(group)
 
-    def _step(self, group: list[tuple[SampleStream, Sample]], reduced: F64) -> None:
+    def _step(self, group: list[tuple[SampleStream, Sample]], reduced: Reduced) -> None:
         """Steps the streams' heads in rounds: one sample of each stream a round, in tick order."""
         waiting = list(range(len(group)))
         while waiting:
@@ -148,7 +148,7 @@ class Batcher:
             now = [i for i in waiting if id(group[i][0]) not in seen and not seen.add(id(group[i][0]))]  # type: ignore[func-returns-value]
             waiting = [i for i in waiting if i not in set(now)]
             heads = [group[i][0].head_for(group[i][1]) for i in now]
-            qualities, causes = step_streams(self._inference.head, heads, reduced[now])
+            qualities, causes = step_streams(self._inference.head, heads, reduced.inputs[now])
             for i, q, p in zip(now, qualities.tolist(), causes, strict=True):
                 stream, sample = group[i]
-                stream.scored(sample, q, p)
+                stream.scored(sample, q, p, None if reduced.distances is None else float(reduced.distances[i]))

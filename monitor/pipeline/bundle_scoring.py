@@ -8,6 +8,7 @@ from fractions import Fraction
 from engines.bundle import Bundle
 from engines.errors import BundleError
 from engines.preprocess import InputSpec
+from monitor.core.domain import FeatureDomain
 from monitor.core.head import Head, make_head
 from monitor.core.scorer import ScoringSpec
 from monitor.core.side_channel import SIDE_SIZES, SIDE_VERSION
@@ -24,6 +25,7 @@ class BundleScoring:
         head: Shared by all streams.
         scoring: What each stream's scorer is made with.
         with_side_channel: Whether the head takes the side channel.
+        domain: What pictures the model knows, where it says so.
     """
 
     bundle: Bundle
@@ -31,6 +33,12 @@ class BundleScoring:
     head: Head
     scoring: ScoringSpec
     with_side_channel: bool
+    domain: FeatureDomain | None = None
+
+    @property
+    def domain_limit(self) -> float | None:
+        """Distance beyond which the model does not know a picture; None where it says nothing of it."""
+        return None if self.domain is None else self.domain.limit
 
     @classmethod
     def of(cls, bundle: Bundle, fps: float | None = None) -> BundleScoring:
@@ -77,4 +85,11 @@ class BundleScoring:
             warmup=pooling.warmup,
             calibrate=bundle.calibrate,
         )
-        return cls(bundle, manifest.input.spec(), head, scoring, bool(head.side_size))
+        domain = None
+        if manifest.domain is not None:
+            try:
+                known = bundle.domain_arrays
+                domain = FeatureDomain(known["mean"], known["sd"], manifest.domain.limit)
+            except (KeyError, ValueError) as error:
+                raise BundleError(f"{bundle.path / manifest.domain.file}: {error}") from error
+        return cls(bundle, manifest.input.spec(), head, scoring, bool(head.side_size), domain)

@@ -6,12 +6,26 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 
 from engines.base import FeatureEngine
+from monitor.core.domain import FeatureDomain
 from monitor.core.head import Head
 from monitor.types import F64, Sample
+
+
+class Reduced(NamedTuple):
+    """What is left of a batch's pictures.
+
+    Attributes:
+        inputs: (B, D) float64: what the head's recurrence takes.
+        distances: (B,) distance from the model's domain; None where the model knows none.
+    """
+
+    inputs: F64
+    distances: F64 | None
 
 
 class InferenceThread:
@@ -20,32 +34,42 @@ class InferenceThread:
     Args:
         engine: Used in this object's own thread only.
         head: Its ``reduce`` is called in that thread; ``step`` never is.
+        domain: What pictures the model knows, where it says so.
         clock: Monotonic seconds.
     """
 
-    def __init__(self, engine: FeatureEngine, head: Head, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        engine: FeatureEngine,
+        head: Head,
+        domain: FeatureDomain | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.engine = engine
         self.head = head
+        self._domain = domain
         self._clock = clock
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vqwatch-engine")
         #: Seconds spent in the engine, and pictures that went through it, since the start.
         self.busy_s = 0.0
         self.pictures = 0
 
-    async def reduce(self, samples: Sequence[Sample]) -> F64:
-        """Features of samples of one input shape, reduced: (B, D) float64, row i of sample i.
+    async def reduce(self, samples: Sequence[Sample]) -> Reduced:
+        """Features of samples of one input shape, reduced; row i of sample i.
 
         Raises:
             EngineError: The engine failed on this batch.
         """
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, samples)
 
-    def _run(self, samples: Sequence[Sample]) -> F64:
+    def _run(self, samples: Sequence[Sample]) -> Reduced:
         started = self._clock()
         try:
             features = self.engine.infer(np.stack([s.pixels for s in samples]))
             side = [s.side for s in samples if s.side is not None]
-            return self.head.reduce(features, np.stack(side) if side else None)
+            inputs = self.head.reduce(features, np.stack(side) if side else None)
+            return Reduced(inputs, None if self._domain is None else self._domain.distance(features))
         finally:
             self.busy_s += self._clock() - started
             self.pictures += len(samples)

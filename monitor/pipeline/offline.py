@@ -42,6 +42,7 @@ class ClipResult:
         elapsed_s: Wall-clock seconds it took.
         causes: Mean probability of each cause.
         conditions: Media seconds in each condition that was seen.
+        out_of_domain: Media seconds in which the model did not know such pictures, by reason.
         seconds: (start, score) of each media second.
         ended: Why a live source ended, if it did.
     """
@@ -55,6 +56,7 @@ class ClipResult:
     elapsed_s: float = 0.0
     causes: dict[str, float] = field(default_factory=dict)
     conditions: dict[str, float] = field(default_factory=dict)
+    out_of_domain: dict[str, float] = field(default_factory=dict)
     seconds: list[tuple[float, float]] = field(default_factory=list)
     ended: SourceError | None = None
 
@@ -66,12 +68,13 @@ async def score_source(
     spec: InputSpec,
     scoring: ScoringSpec,
     with_side_channel: bool,
+    domain_limit: float | None = None,
     stop: asyncio.Event | None = None,
     on_opened: Callable[[StreamInfo], None] | None = None,
 ) -> ClipResult:
     """Scores a source to its end (or until ``stop``); the batcher's ``run`` must be going.
 
-    ``on_opened`` is told what the source is as soon as that is known.
+    ``on_opened`` is told what the source is as soon as that is known; ``domain_limit`` is the model's, if it has one.
 
     Raises:
         SourceError: It could not be opened, or a recording broke before its end. The end of a live source is no error
@@ -81,6 +84,7 @@ async def score_source(
     started_s = time.monotonic()
     pooled: dict[int, list[PooledQuality]] = defaultdict(list)
     conditions: dict[Condition, int] = defaultdict(int)
+    foreign: dict[str, int] = defaultdict(int)
     result = ClipResult()
     ended: asyncio.Future[Exception | None] = loop.create_future()
 
@@ -95,12 +99,18 @@ async def score_source(
     def mailbox(on_drop: Callable[[Sample, DropCause], None]) -> Mailbox[Sample]:
         return Mailbox(_MAILBOX, OverflowPolicy.WAIT, on_item=wake, on_drop=on_drop)
 
+    def scored(sample: Sample) -> None:
+        _count_conditions(sample, conditions)
+        if (reason := stream.foreign) is not None:
+            foreign[reason.value] += 1
+
     stream = ScoredStream(
         StreamId("clip"),
         scoring,
         mailbox,
         on_pooled=lambda epoch, quality: pooled[epoch].append(quality),
-        on_scored=lambda sample: _count_conditions(sample, conditions),
+        on_scored=scored,
+        domain_limit=domain_limit,
     )
     sampler = StreamSampler(
         stream.stream,
@@ -143,6 +153,7 @@ async def score_source(
         result.ended = error
     stream.end_epoch()
     _summarise(result, pooled, conditions, stream, scoring)
+    result.out_of_domain = {name: round(count / float(scoring.fps), 2) for name, count in foreign.items()}
     result.frames = sampler.counts.frames
     result.elapsed_s = time.monotonic() - started_s
     if sampler.picture_error is not None and not result.samples:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from monitor.core.domain import DomainWatch, Foreign
 from monitor.core.scorer import ScoringSpec, StreamScorer
 from monitor.core.stream_head import StreamHead
 from monitor.ingest.mailbox import Mailbox, MailboxClosed
@@ -27,6 +28,7 @@ class ScoredStream:
         make_mailbox: Builds the mailbox around this object's ``on_drop`` callback.
         on_pooled: Takes (epoch, pooled quality) as soon as it is final.
         on_scored: Takes each sample that got a frame quality, in order.
+        domain_limit: Of the model's domain, where it says what pictures it knows.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class ScoredStream:
         make_mailbox: Callable[[Callable[[Sample, DropCause], None]], Mailbox[Sample]],
         on_pooled: Callable[[int, PooledQuality], None] | None = None,
         on_scored: Callable[[Sample], None] | None = None,
+        domain_limit: float | None = None,
     ) -> None:
         self.stream = stream
         self.ledger = TickLedger()
@@ -43,6 +46,7 @@ class ScoredStream:
         self._on_pooled = on_pooled
         self._on_scored = on_scored
         self.mailbox = make_mailbox(lambda _, cause: self.ledger.dropped(1, cause))
+        self._domain = DomainWatch(scoring.fps, domain_limit)
         self._scorer: StreamScorer | None = None
         self._epoch = 0
         self._in_hand = 0
@@ -86,7 +90,12 @@ class ScoredStream:
             self._scorer, self._epoch = StreamScorer(self._scoring), sample.epoch
         return self._scorer.head
 
-    def scored(self, sample: Sample, q: float, causes: F64) -> None:
+    @property
+    def foreign(self) -> Foreign | None:
+        """Why the model does not know such pictures; None where it does."""
+        return self._domain.foreign
+
+    def scored(self, sample: Sample, q: float, causes: F64, distance: float | None) -> None:
         """See ``SampleStream.scored``."""
         assert self._scorer is not None
         self._in_hand -= 1
@@ -95,6 +104,7 @@ class ScoredStream:
         if causes.size:
             self.cause_sum = causes if not self.cause_count else self.cause_sum + causes
             self.cause_count += 1
+        self._domain.push(distance, sample.facts)
         if self._on_scored is not None:
             self._on_scored(sample)
         self._tell(self._scorer.push(sample.tick, sample.received_s, q, causes))

@@ -147,7 +147,7 @@ class StreamTask:
         self._mismatch: int | None = None
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self.scored = ScoredStream(self.id, scoring.scoring, self._make_mailbox)
+        self.scored = ScoredStream(self.id, scoring.scoring, self._make_mailbox, domain_limit=scoring.domain_limit)
         self._counts = SamplerCounts()
         self._sampler: StreamSampler | None = None
         self._source: Source | None = None
@@ -414,6 +414,7 @@ class StreamTask:
             uncertainty=self._uncertainty(view.cause) if known and view.score is not None else None,
             cause=cause,
             cause_p=cause_p,
+            out_of_domain=self.scored.foreign if known and view.score is not None else None,
             fps_in=fps_in,
             age_ms=None if age_s is None else age_s * 1000,
             lag_ms=self._lag(view, age_s),

@@ -89,6 +89,7 @@ def state_payload(state: StreamState) -> bytes:
         uncertainty=_real(state.uncertainty, _SCORE),
         cause=state.cause,
         cause_p=_real(state.cause_p, _PROBABILITY),
+        out_of_domain=state.out_of_domain,
         coverage=_real(state.coverage, _PROBABILITY),
         samples=int(state.samples),
         dropped=int(state.dropped),

@@ -30,6 +30,7 @@ export function plain(name) {
 }
 
 export function causeText(state) {
+  if (state.out_of_domain) return state.out_of_domain === "dark" ? "too dark to judge" : "unlike what the model knows";
   if (!state.cause || state.cause === "clean") return "";
   const sure = Number.isFinite(state.cause_p) ? ` ${Math.round(state.cause_p * 100)}\u00a0%` : "";
   return plain(state.cause) + sure;

@@ -73,7 +73,7 @@ class Queue:
     def head_for(self, sample: Sample) -> StreamHead:
         return self.state
 
-    def scored(self, sample: Sample, q: float, causes: F64) -> None:
+    def scored(self, sample: Sample, q: float, causes: F64, distance: float | None) -> None:
         self.got.append((sample.tick, q))
 
     def lost(self, samples: Iterable[Sample], cause: DropCause) -> None:

@@ -32,7 +32,7 @@ CONTRACT = {
     "state": (
         "v ts seq epoch pts_s status condition score score_10s score_60s score_min_60s baseline drop band "
         "uncertainty cause cause_p coverage samples dropped corrupt repeated fps_in sample_fps age_ms lag_ms "
-        "model"
+        "model out_of_domain"
     ),
     "info": (
         "v url protocol codec width height fps interlaced pixel_format audio_codec model engine precision "
