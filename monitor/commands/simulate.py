@@ -239,7 +239,9 @@ def _alert_line(alert: dict[str, Any]) -> str:
     sign = {(IN_FORCE, False): "-", (PROPOSED, False): "+", (IN_FORCE, True): "<", (PROPOSED, True): ">"}
     lasting = _span(alert["duration_s"]) + ("" if "cleared_at" in alert else ", still up")
     because = f", cause {alert['cause']}" if alert["rule"] == "quality" and "cause" in alert else ""
-    worst = f", worst {alert['value']:g}" if "value" in alert else ""
+    # Of one that is still up the newest event is its raise.
+    when = "worst" if "cleared_at" in alert else "when raised"
+    worst = f", {when} {alert['value']:g}" if "value" in alert else ""
     return (
         f"{sign[alert['rules'], alert['in_both']]} {alert['raised_at']} {alert['stream']} {alert['rule']} "
         f"({alert['severity']}) for {lasting}{worst}{because}"
