@@ -111,7 +111,7 @@ class PictureFacts:
         black_s: Media seconds for which the picture has been black, a small bright logo allowed.
         logo: Something small and bright stands in the black picture.
         loop_s: Media seconds for which each picture has been exactly the one a round before; 0 before the third
-            round.
+            round or 3 s.
         loop_period_s: Length of that round; None where there is none.
         repeated: The source shows its last picture again, or left a gap in which nothing new came.
     """

@@ -36,6 +36,8 @@ _FORGIVEN = 3.0
 _RECOVERY = 0.1
 _SAME = round(SAME_LEVEL * _SCALE)
 _SHORTEST_TICKS = 2
+#: Pictures that all came before, in their order, for this long or for a whole round and one more, are no chance.
+_SURE_S = 3.0
 #: Blocks compared first: every 17th, which wanders over rows of 20.
 _PROBES = slice(8, None, 17)
 #: Ticks between two looks at whether anything moved.
@@ -63,6 +65,7 @@ class LoopDetector:
             raise ValueError(f"fps must be positive and longest_s not negative, got {fps} and {longest_s}")
         self._fps = float(fps)
         self._size = round(longest_s * float(fps))
+        self._sure = round(_SURE_S * float(fps))
         self._recent: I16 | None = None  # the ring twice, so that any window of it is one piece
         self._pushed = 0
         # Both by lag: index n is a period of n + 1 ticks.
@@ -82,8 +85,8 @@ class LoopDetector:
             luma: (H, W) uint8, both sides at least 8; a new shape starts anew.
 
         Returns:
-            Media seconds for which each picture has been the one a round before; 0 before a third round has begun, so
-            that what is shown twice (a trailer, a replay) is no loop.
+            Media seconds for which each picture has been the one a round before; 0 before a third round has begun or
+            3 s came again, so that a moment that is shown twice is no loop.
         """
         if self._size < _SHORTEST_TICKS:
             return 0.0
@@ -124,23 +127,24 @@ class LoopDetector:
         failed[gone] = 0
 
     def _look(self, recent: I16) -> None:
-        """Finds the shortest period that held for a whole round in which enough of the picture moved."""
-        complete = np.flatnonzero(self._matched > np.arange(1, self._size + 1)) + 1
-        complete = complete[complete >= _SHORTEST_TICKS]
-        if not complete.size or not self._moved(recent, int(complete[-1])):
-            self._period = 0
+        """Finds the shortest period that held for long enough, with enough of the picture moving meanwhile."""
+        lags = np.arange(1, self._size + 1)
+        held = np.where(self._matched > np.minimum(lags, self._sure), np.minimum(lags, self._matched), 0)
+        held[: _SHORTEST_TICKS - 1] = 0
+        if self._period and held[self._period - 1] and self._moved(recent, int(held[self._period - 1])):
             return
-        if self._period in complete:
+        self._period = 0
+        low, high = 1, int(held.max(initial=0))
+        if not high or not self._moved(recent, high):
             return
-        # What moved in no shorter window is still; halving finds the border.
-        low, high = 0, complete.size - 1
+        # What moved in a window moved in every longer one; halving finds the shortest.
         while low < high:
             middle = (low + high) // 2
-            if self._moved(recent, int(complete[middle])):
+            if self._moved(recent, middle):
                 high = middle
             else:
                 low = middle + 1
-        self._period = int(complete[low])
+        self._period = int(np.flatnonzero(held >= low)[0]) + 1
 
     def _moved(self, recent: I16, ticks: int) -> bool:
         slot = self._pushed % self._size

@@ -27,9 +27,7 @@ from monitor.pipeline.stream_task import StreamSettings, StreamTask
 from monitor.types import Condition, StreamId
 from tests.fixtures.transport import Fault, Programme, TransportFeed
 
-#: From the fault to the state that tells it, seconds; freezes and loops have their hold of 3 s on top. A loop is none
-#: before its third round: with pictures of which none was seen before it, four seconds take eight to be known, and
-#: the state of that second tells it.
+#: From the fault to the state that tells it, seconds; freezes and loops have their hold of 3 s on top.
 DETECT_S = 5.0
 HOLD_S = 3.0
 RECOVER_S = 8.0
@@ -55,7 +53,7 @@ EXPECTED = (
     Expected(Fault.FROZEN, Condition.FROZEN, DETECT_S + HOLD_S),
     Expected(Fault.LOOP_GOP, Condition.FROZEN, DETECT_S + HOLD_S),
     Expected(Fault.LOOP_GOP_BACK, Condition.FROZEN, DETECT_S + HOLD_S, _NEW_EPOCH),
-    Expected(Fault.LOOP_SECONDS, Condition.FROZEN, 2 * 4.0 + 1.0),
+    Expected(Fault.LOOP_SECONDS, Condition.FROZEN, DETECT_S + HOLD_S),
     Expected(Fault.AUDIO_ONLY, Condition.NO_VIDEO, DETECT_S, frozenset({Condition.LOST})),
     Expected(Fault.CLOSED, Condition.LOST, DETECT_S),
 )
