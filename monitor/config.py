@@ -103,7 +103,7 @@ class IngestSection(Section):
     stall: Duration = Field(3.0, description="no picture with advancing time for this long: the feed has no video")
     still: Duration = Field(3.0, description="the picture has not changed, or repeats, for this long: it is frozen")
     longest_loop: Duration = Field(
-        6.0, le=30, description="pictures that repeat with a period up to this are frozen; 0: never"
+        3.0, le=30, description="pictures that repeat with a period up to this are frozen; 0: never"
     )
     audio: bool = Field(False, description="decode the audio too, for the silence alert")
     mailbox: int = Field(75, ge=2, description="samples a stream that may wait for the engine")

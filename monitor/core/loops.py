@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from monitor.types import U8
 
-#: Longest period looked for. GOPs reach 4 s, and segments of HLS 6 s; longer loops are programme: carousels,
-#: station idents, trailers.
-LONGEST_LOOP_S = 6.0
+#: Longest period looked for by default: GOPs of broadcast and most of OTT reach 2 s. Longer loops may be programme or a
+#: test: carousels, idents, line-up clips that a lab plays over and over.
+LONGEST_LOOP_S = 3.0
 
 #: Side of a block of the signature, pixels of the small luma.
 BLOCK = 8
