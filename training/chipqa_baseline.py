@@ -12,8 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from training.chipqa import ClipStatistics, clip_statistics
 from training.chipqa_svr import ChipqaRegressor
@@ -22,6 +20,7 @@ from training.datasets import DATASETS
 from training.errors import DataError, UsageError
 from training.metrics import Agreement, agreement
 from training.niqe import fit_pristine
+from training.progress_bar import progress_bar
 from training.seeds import parse_seeds
 from training.splits import DEFAULT_SHARES, GROUPINGS, split_groups
 from training.workers import one_thread, parse_jobs, workers
@@ -60,9 +59,8 @@ def cached_statistics(clips: Sequence[Clip], cache: Path, device: str, jobs: int
     cache.mkdir(parents=True, exist_ok=True)
     files = [cache / f"{clip.name}.npz" for clip in clips]
     todo = [(clip, file, device) for clip, file in zip(clips, files, strict=True) if not file.exists()]
-    columns = (TextColumn("ChipQA statistics"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=len(clips), completed=len(clips) - len(todo))
+    with progress_bar() as bar:
+        task = bar.add_task("ChipQA statistics", total=len(clips), completed=len(clips) - len(todo))
         if jobs == 1 or len(todo) < 2:
             for work in todo:
                 _keep_statistics(*work)

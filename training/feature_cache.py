@@ -14,14 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from engines import FeatureEngine, Precision, open_engine
 from engines.errors import EngineError
 from training.clips import Clip, read_frames
 from training.errors import DataError
 from training.feature_extraction import extract_features
+from training.progress_bar import progress_bar
 from training.trunk_graph import TrunkGraph
 from training.workers import workers
 
@@ -138,8 +137,7 @@ def extract_all(clips: Sequence[Clip], work: Extraction, jobs: int = 1) -> list[
     """
     found: dict[int, dict[str, Path]] = {}
     problems: list[str] = []
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with progress_bar() as bar:
         task = bar.add_task(f"{work.trunk.name} at {', '.join(work.rates)}", total=len(clips))
         if jobs == 1:
             engine = open_engine(work.trunk.bundle(), work.engine, work.precision)

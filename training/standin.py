@@ -22,8 +22,6 @@ from pathlib import Path
 import av
 import numpy as np
 from PIL import UnidentifiedImageError
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from engines.preprocess import PictureCutter
 from training import labels
@@ -32,6 +30,7 @@ from training.clips import require_unique
 from training.distortions import DISTORTIONS, LEVELS, distort
 from training.errors import DataError, UsageError
 from training.pictures import Picture, from_frame, to_frame
+from training.progress_bar import progress_bar
 from training.sources import Content, StillShot, crop_16_9, find_contents, fits, manifest_of, scale
 from training.ssim import fragment_ssim_db
 from training.synthesis import SPEC, ClipFacts
@@ -159,8 +158,7 @@ def make_standin(sources: Sequence[Path], out: Path, settings: Settings, jobs: i
     (out / "facts").mkdir(exist_ok=True)
     record.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
     todo = [content for content in contents if not _facts_file(out, content).is_file()]
-    columns = (TextColumn("stand-in"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar, workers(max(1, min(jobs, len(todo)))) as pool:
+    with progress_bar() as bar, workers(max(1, min(jobs, len(todo)))) as pool:
         task = bar.add_task("contents", total=len(contents), completed=len(contents) - len(todo))
         for done in as_completed([pool.submit(make_content, content, out, settings) for content in todo]):
             done.result()

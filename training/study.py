@@ -18,8 +18,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import training.standin as standin
 from engines.preprocess import InputSpec
@@ -33,6 +31,7 @@ from training.feature_set import FeatureSet, read_feature_set
 from training.features import index_features
 from training.imagenet import imagenet_available
 from training.models import ROWS
+from training.progress_bar import progress_bar
 from training.seeds import parse_seeds
 from training.splits import DEFAULT_SHARES, GROUPINGS, split_groups
 from training.study_plan import STUDY_DEPTHS, Configuration, plan, rates_of
@@ -233,10 +232,9 @@ def _run_all(jobs: Sequence[_Job], processes: int) -> None:
         TrainingError: A run failed; the others are finished first.
     """
     todo = [job for job in jobs if not (job.folder / METRICS_FILE).is_file()]
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     failed: list[str] = []
     with (
-        Progress(*columns, console=Console(stderr=True)) as bar,
+        progress_bar() as bar,
         workers(max(1, min(processes, len(todo))), one_thread) as pool,
     ):
         task = bar.add_task("runs", total=len(jobs), completed=len(jobs) - len(todo))
