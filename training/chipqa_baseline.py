@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from training.chipqa_svr import ChipqaRegressor
 from training.clips import Clip, read_planes, require_unique
 from training.datasets import DATASETS
 from training.errors import DataError, UsageError
+from training.feature_cache import digest_of, geometry_of
 from training.metrics import Agreement, agreement
 from training.niqe import fit_pristine
 from training.progress_bar import progress_bar
@@ -34,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scores", type=Path, required=True, metavar="FILE.csv")
     parser.add_argument("--videos", type=Path, required=True, metavar="DIR")
     parser.add_argument(
-        "--cache", type=Path, required=True, metavar="DIR", help="a file per clip; those there are not read again"
+        "--cache", type=Path, required=True, metavar="DIR", help="a file per clip, found by its contents"
     )
     parser.add_argument("--seeds", type=parse_seeds, default=[0], metavar="0-4", help="one split each")
     parser.add_argument("--by", choices=GROUPINGS, default="content", help="what a split keeps together")
@@ -48,7 +50,7 @@ def cached_statistics(clips: Sequence[Clip], cache: Path, device: str, jobs: int
 
     Args:
         clips: Of a data set; no two of one name.
-        cache: A file per clip.
+        cache: A file per clip, found by the contents of the clip's file.
         device: Where maps are made.
         jobs: Processes; more than one use a thread each.
 
@@ -57,8 +59,10 @@ def cached_statistics(clips: Sequence[Clip], cache: Path, device: str, jobs: int
     """
     require_unique("clips", (clip.name for clip in clips))
     cache.mkdir(parents=True, exist_ok=True)
-    files = [cache / f"{clip.name}.npz" for clip in clips]
-    todo = [(clip, file, device) for clip, file in zip(clips, files, strict=True) if not file.exists()]
+    files = [_file_of(clip, cache) for clip in clips]
+    # Clips of equal contents share a file.
+    missing = {file: clip for clip, file in zip(clips, files, strict=True) if not file.exists()}
+    todo = [(clip, file, device) for file, clip in missing.items()]
     with progress_bar() as bar:
         task = bar.add_task("ChipQA statistics", total=len(clips), completed=len(clips) - len(todo))
         if jobs == 1 or len(todo) < 2:
@@ -71,6 +75,11 @@ def cached_statistics(clips: Sequence[Clip], cache: Path, device: str, jobs: int
                     done.result()
                     bar.advance(task)
     return [ClipStatistics.load(file) for file in files]
+
+
+def _file_of(clip: Clip, cache: Path) -> Path:
+    made_of = json.dumps([digest_of(clip.path, cache), geometry_of(clip)])
+    return cache / f"{hashlib.sha256(made_of.encode()).hexdigest()[:32]}.npz"
 
 
 def _keep_statistics(clip: Clip, file: Path, device: str) -> None:

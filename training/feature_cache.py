@@ -51,11 +51,15 @@ class Extraction:
             clip: Its record; size and rate of a raw clip change what is read from it.
             rate: One of ``rates``.
         """
-        geometry = [clip.width, clip.height, str(clip.fps), clip.pix_fmt] if clip.raw else []
-        made_of = json.dumps([digest, geometry, self.trunk.identity, self.engine, self.precision.value, rate])
+        made_of = json.dumps([digest, geometry_of(clip), self.trunk.identity, self.engine, self.precision.value, rate])
         name = hashlib.sha256(made_of.encode()).hexdigest()[:32]
         folder = f"{self.trunk.name}-{self.trunk.identity}"
         return self.cache / folder / rate.replace("/", "_") / f"{name}.npy"
+
+
+def geometry_of(clip: Clip) -> list[object]:
+    """What else than its bytes decides what is read from a clip: size, rate and format of a raw one."""
+    return [clip.width, clip.height, str(clip.fps), clip.pix_fmt] if clip.raw else []
 
 
 def digest_of(path: Path, cache: Path) -> str:
