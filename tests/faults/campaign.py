@@ -125,8 +125,14 @@ async def _watched(
     # Without an engine there is no score: a stream in which nothing is wrong goes on warming up.
     fine = (Condition.OK, Condition.WARMING_UP)
 
+    due_s = time.monotonic()
+
     async def told() -> Condition:
-        await asyncio.sleep(1.0)
+        # States have seconds of their own: the fault falls anywhere between two of them.
+        nonlocal due_s
+        while due_s <= time.monotonic():
+            due_s += 1.0
+        await asyncio.sleep(due_s - time.monotonic())
         return task.second(time.time()).state.condition
 
     healthy = 0
