@@ -23,11 +23,6 @@ settings.register_profile("vqwatch", deadline=None)
 settings.load_profile("vqwatch")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Markers of tests that a longer suite repeats (see the Makefile)."""
-    config.addinivalue_line("markers", "faults: makes a fault for real; `make faults` runs each many times")
-
-
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

@@ -34,6 +34,10 @@ HTTP_READ_LIMIT_S = 20.0
 # segments of 1 s).
 _HLS_MAX_RELOAD = 2
 
+# Play begins at the last segment but one: the next one is there by the time both were shown. FFmpeg begins one earlier,
+# which would tell of every fault a segment later.
+_HLS_START = -2
+
 # Datagram queue of 9.4 MB (packets of 188 bytes): 4 s at 20 Mb/s while the decoder is busy; losing some is no
 # reason to end. 2 MiB of socket buffer, of which the kernel gives what net.core.rmem_max allows.
 _UDP_QUERY = {"fifo_size": "50000", "overrun_nonfatal": "1", "buffer_size": "2097152"}
@@ -85,6 +89,11 @@ class Address:
         return self.protocol != "file"
 
     @property
+    def in_pieces(self) -> bool:
+        """Whether it may come a piece at a time, much faster than it plays: segments of HLS, or a file over HTTP."""
+        return self.protocol in ("http", "https")
+
+    @property
     def rtsp(self) -> bool:
         """Whether it is an RTSP session, whatever its transport."""
         return self.protocol in ("rtsp", "rtsps")
@@ -122,7 +131,11 @@ def parse_address(url: str, *, live: bool, read_timeout_s: float, options: Mappi
         defaults |= {"tls_verify": "1", **({"ca_file": file} if (file := trusted_certificates()) else {})}
     if scheme in ("http", "https"):
         read_limit_s = max(read_timeout_s, HTTP_READ_LIMIT_S)
-        defaults |= {"rw_timeout": str(round(read_timeout_s * 1e6)), "max_reload": str(_HLS_MAX_RELOAD)}
+        defaults |= {
+            "rw_timeout": str(round(read_timeout_s * 1e6)),
+            "max_reload": str(_HLS_MAX_RELOAD),
+            "live_start_index": str(_HLS_START),
+        }
     elif scheme in ("rtsp", "rtsps"):
         defaults["rtsp_transport"] = "tcp"
     elif scheme in ("udp", "rtp"):

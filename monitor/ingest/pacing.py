@@ -1,7 +1,8 @@
-"""Files played at the speed of their own clock."""
+"""Files, and feeds that come in pieces, played at the speed of their own clock."""
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 
@@ -16,14 +17,21 @@ class Pacer:
 
     Args:
         period_s: Assumed distance of pictures without a presentation time, seconds, > 0.
+        patience_s: A picture that comes later than this is shown at once and those behind it at their distance from it,
+            as a player does whose buffer ran dry; without it those behind it hurry until they have caught up.
         clock: Monotonic seconds.
         wait: Sleeps up to so many seconds, or until the event is set.
     """
 
     def __init__(
-        self, period_s: float, clock: Callable[[], float], wait: Callable[[threading.Event, float], object]
+        self,
+        period_s: float,
+        clock: Callable[[], float],
+        wait: Callable[[threading.Event, float], object],
+        patience_s: float = math.inf,
     ) -> None:
         self._period_s = period_s
+        self._patience_s = patience_s
         self._clock = clock
         self._wait = wait
         self._last_s: float | None = None
@@ -40,5 +48,7 @@ class Pacer:
                 self._offset_s += self._last_s + self._period_s - media_s
         self._last_s = media_s
         remaining_s = media_s + self._offset_s - self._clock()
+        if remaining_s < -self._patience_s:
+            self._offset_s -= remaining_s
         if remaining_s > 0.0 and not stop.is_set():
             self._wait(stop, remaining_s)

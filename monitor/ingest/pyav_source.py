@@ -28,6 +28,8 @@ from monitor.ingest.sound import Sound
 from monitor.ingest.tcp_reader import TcpReader
 from monitor.types import StreamId, StreamInfo
 
+#: How late a piece of HLS may come without what follows being played later for it.
+_PATIENCE_S = 0.5
 #: How long a live feed may deliver packets before its first picture: feeds joined in the middle are
 #: undecodable up to the next key frame, and GOPs of 10 s exist.
 FIRST_PICTURE_S = 10.0
@@ -197,7 +199,9 @@ class PyAvSource:
     def frames(self, stop: threading.Event, epoch: int) -> Iterator[Decoded]:
         """Every picture, in presentation order, as it comes; closes the source when it ends.
 
-        A live feed may begin with a burst of backlog (HLS, RTMP, RTSP); it is not held back.
+        A live feed may begin with a burst of backlog (RTMP, RTSP); it is not held back. What comes in pieces, as HLS
+        does, is: a segment is downloaded at once and played at its own pace, as a player does, or seconds without a
+        picture would lie between bursts that are too fast to be scored.
 
         Args:
             stop: Ends the iteration.
@@ -213,7 +217,11 @@ class PyAvSource:
             raise RuntimeError("open() must succeed before frames()")
         self._stop = stop
         pictures = self._looped(connection, self._pending) if self._loop else self._pending
-        pacer = Pacer(connection.period_s, self._clock, self._wait) if self._paced else None
+        pacer = None
+        if self._paced:
+            pacer = Pacer(connection.period_s, self._clock, self._wait)
+        elif self._live and connection.address.in_pieces:
+            pacer = Pacer(connection.period_s, self._clock, self._wait, patience_s=_PATIENCE_S)
         try:
             for decoded in pictures:
                 received_s = decoded.received_s

@@ -14,6 +14,8 @@ from monitor.ingest.mailbox import Mailbox, MailboxClosed
 from monitor.pipeline.ledger import TickLedger
 from monitor.types import F64, DropCause, PooledQuality, Sample, ScoreView, StreamId
 
+#: Readings of two counts until they belong together.
+_TRIES = 100
 _NO_PIXELS = np.empty((0, 0, 0), np.uint8)
 
 
@@ -129,8 +131,13 @@ class ScoredStream:
 
         0, or 1 while the decode thread is between counting a tick and handing it over. Anything else is a defect.
         """
-        waiting = self.mailbox.depth + self._in_hand
-        return self.ledger.balance().in_flight - waiting
+        # The decode thread goes on meanwhile: the two counts belong together where it did nothing in between.
+        for _ in range(_TRIES):
+            before = self.ledger.balance()
+            waiting = self.mailbox.depth + self._in_hand
+            if self.ledger.balance() == before:
+                break
+        return before.in_flight - waiting
 
     def _tell(self, pooled: list[PooledQuality]) -> None:
         if self._on_pooled is not None:

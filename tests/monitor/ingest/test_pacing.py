@@ -50,6 +50,28 @@ def test_a_slow_consumer_is_not_waited_for_until_it_caught_up():
     assert shown_at([0.0, 0.04, 0.08], busy_s=0.1) == pytest.approx([0.0, 0.1, 0.2])
 
 
+def test_what_comes_late_is_shown_at_once_and_what_follows_at_its_distance():
+    time, stop = FakeTime(), threading.Event()
+    pacer = Pacer(0.04, time.clock, time.wait, patience_s=0.5)
+    out = []
+    for media_s in (0.0, 0.04, 0.08, 0.12):
+        if media_s == 0.08:
+            time.now += 3.0  # the next piece is not there yet
+        pacer.hold(media_s, stop)
+        out.append(time.now - 50.0)
+    assert out == pytest.approx([0.0, 0.04, 3.04, 3.08])
+
+
+def test_a_little_late_is_caught_up():
+    time, stop = FakeTime(), threading.Event()
+    pacer = Pacer(0.04, time.clock, time.wait, patience_s=0.5)
+    pacer.hold(0.0, stop)
+    time.now += 0.3
+    for media_s in (0.04, 0.08, 0.12, 0.32):
+        pacer.hold(media_s, stop)
+    assert time.now - 50.0 == pytest.approx(0.32)
+
+
 def test_nothing_is_waited_for_after_stop():
     time, stop = FakeTime(), threading.Event()
     pacer = Pacer(0.04, time.clock, time.wait)
