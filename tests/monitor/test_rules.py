@@ -32,7 +32,7 @@ def refused(tmp_path: Path, text: str) -> list[str]:
 
 def test_a_configuration_without_rules_has_the_default_ones() -> None:
     assert list(named(rules({}))) == [
-        "lost", "no_video", "black", "frozen", "decode_errors", "quality", "silence", "format"
+        "lost", "no_video", "black", "frozen", "loop", "decode_errors", "quality", "silence", "format"
     ]  # fmt: skip
 
 
@@ -148,7 +148,7 @@ streams:
     assert sorted(lines) == sorted(
         [
             "c.yaml:16: maintenance.0: unknown schedule 'night'; there are none",
-            "c.yaml:2: alerts.qualty: unknown rule; the known ones are lost, no_video, black, frozen, decode_errors, "
+            "c.yaml:2: alerts.qualty: unknown rule; the known ones are lost, no_video, black, frozen, loop, decode_errors, "
             "quality, silence, format; a new one needs a metric",
             "c.yaml:4: alerts.quality.raise: raise 5 and clear 10 contradict each other: drop is bad above raise",
             "c.yaml:5: alerts.slow: a new rule needs raise: the fps_in at which it may raise",

@@ -111,6 +111,7 @@ async def test_a_damaged_file_is_set_aside_and_a_new_one_begun(
     async with History(tmp_path, flush_s=0.02) as history:
         for n in range(3000):
             history.append(StreamId(f"s{n % 50}"), second(n))
+        await history.flush()
     content = bytearray(path.read_bytes())
     if damage == "garbage":
         content[:9000] = b"x" * 9000
