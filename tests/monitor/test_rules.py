@@ -148,8 +148,8 @@ streams:
     assert sorted(lines) == sorted(
         [
             "c.yaml:16: maintenance.0: unknown schedule 'night'; there are none",
-            "c.yaml:2: alerts.qualty: unknown rule; the known ones are lost, no_video, black, frozen, loop, decode_errors, "
-            "quality, silence, format; a new one needs a metric",
+            "c.yaml:2: alerts.qualty: unknown rule; the known ones are lost, no_video, black, frozen, loop, "
+            "decode_errors, quality, silence, format; a new one needs a metric",
             "c.yaml:4: alerts.quality.raise: raise 5 and clear 10 contradict each other: drop is bad above raise",
             "c.yaml:5: alerts.slow: a new rule needs raise: the fps_in at which it may raise",
             "c.yaml:8: alerts.ugly.raise: poor is a band, and score is a number",
