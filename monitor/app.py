@@ -14,6 +14,7 @@ import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,16 @@ from monitor.core.alert_book import AlertBook
 from monitor.core.identifiers import uuid7
 from monitor.core.progress import Limits
 from monitor.core.record import record_of
+from monitor.core.repeats import RepeatLimit
 from monitor.errors import UsageError
 from monitor.ingest.programs import VideoChoice
 from monitor.ingest.pyav_source import PyAvSource
 from monitor.ingest.redact import redact
+from monitor.ingest.source_thread import SourceThread
+from monitor.instruments import read_broker, read_engine, read_stream
 from monitor.observe.loop_lag import LoopLag
+from monitor.observe.metrics import MetricsPage
+from monitor.observe.readings import Reading
 from monitor.pipeline.batcher import Batcher
 from monitor.pipeline.bundle_scoring import BundleScoring
 from monitor.pipeline.inference import InferenceThread
@@ -43,7 +49,7 @@ from monitor.rules import rules_of
 from monitor.store.alert_log import AlertLog
 from monitor.store.history import History
 from monitor.store.standing import Standing
-from monitor.types import AlertEvent, Health, Message, Status, StreamId, StreamInfo, StreamState
+from monitor.types import AlertEvent, Health, Message, Problem, Status, StreamId, StreamInfo, StreamState
 from monitor.web.server import DashboardServer
 
 log = logging.getLogger("vqwatch.app")
@@ -51,6 +57,12 @@ log = logging.getLogger("vqwatch.app")
 #: An orderly end takes at most this long; what is not done then is left to the operating system.
 SHUTDOWN_S = 5.0
 _HEALTH_S = 10
+#: A batch takes milliseconds; one that takes this long will not come back.
+_ENGINE_HANGS_S = 10.0
+#: A failed engine that failed no more for this long works again.
+_ENGINE_STEADY_S = 5.0
+#: Share of the samples due that are left out to save computing power: every stream is analysed at its full rate.
+_SHED = 0.0
 
 
 class Monitor:
@@ -86,6 +98,12 @@ class Monitor:
         self._inference = InferenceThread(engine, scoring.head, scoring.domain)
         self._batcher = Batcher(self._inference, max_batch=config.engine.max_batch, max_wait_s=config.engine.max_wait)
         self._batcher.on_failure = self._engine_failed
+        self._repeats = RepeatLimit()
+        self._engine_repeats = RepeatLimit()
+        #: The newest failure of the engine, and when; None once it has worked again for a while.
+        self._engine_error: EngineError | None = None
+        self._engine_failed_s = 0.0
+        self._version = version("vqwatch")
         self._lag = LoopLag()
         self._process = psutil.Process(os.getpid())
         self._rules = {StreamId(section.id): rules_of(config, section) for section in config.streams}
@@ -256,18 +274,40 @@ class Monitor:
             node=self._config.node,
             # Port 0 is chosen at the start; another broker than ours is taken to offer WebSocket where ours would.
             websocket=lambda: self.ws_port or self._config.broker.ws_port or None,
-            readyz=self._readiness,
+            readyz=self._problems,
+            metrics=MetricsPage(self._reading),
             schema=schema_text,
             history=None if self._history is None else self._history.read,
         )
 
-    def _readiness(self) -> str | None:
-        """None when ready, else the reason."""
-        if self._publisher is not None and not self._publisher.counts.connected:
-            return self._publisher.trouble or "not connected to the broker"
-        if not any(state.status is not Status.UNKNOWN for state in self.states.values()):
-            return "no stream has a score yet"
-        return None
+    def _problems(self) -> list[Problem]:
+        """Why the monitor does not do its work; streams that are down are not among it, to say so is its work."""
+        problems = []
+        publisher, running_s = self._publisher, self._inference.running_s
+        if publisher is not None and not publisher.counts.connected:
+            code = str(publisher.trouble_code or "connecting")
+            problems.append(Problem("broker", code, publisher.trouble or "not connected yet"))
+        if self._engine_error is not None:
+            problems.append(Problem("engine", "failed", redact(str(self._engine_error))))
+        elif running_s > _ENGINE_HANGS_S:
+            problems.append(Problem("engine", "hangs", f"it has been at one batch for {running_s:.0f} s"))
+        return problems
+
+    def _reading(self) -> Reading:
+        """What the metrics page shows now."""
+        return Reading(
+            version=self._version,
+            model=self._scoring.bundle.model_id,
+            node=self._config.node,
+            streams=[read_stream(task, self.states.get(id_)) for id_, task in self.streams.items()],
+            engine=read_engine(self._inference, self._batcher),
+            broker=read_broker(self._publisher),
+            loop_lag_s=self._lag.percentile_ms(0.99) / 1000,
+            abandoned_threads=SourceThread.abandoned_count(),
+            shed=_SHED,
+            ledger=None if self._alert_log is None else self._alert_log.trouble is None,
+            history=None if self._history is None else self._history.trouble is None,
+        )
 
     async def _until_over(
         self, tasks: list[asyncio.Task[None]], parts: list[asyncio.Task[None]], duration_s: float | None
@@ -324,6 +364,7 @@ class Monitor:
     def _publish_second(self) -> None:
         publisher = self._publisher
         assert publisher is not None
+        self._watch_engine()
         now_utc = time.time()
         for id_, stream in self.streams.items():
             second = stream.second(now_utc)
@@ -337,7 +378,12 @@ class Monitor:
                 self._on_state(id_, second.state)
             lost = stream.scored.unaccounted()
             if not 0 <= lost <= 1:
-                log.error("stream=%s event=bug %d ticks are neither scored, dropped nor in flight", id_, lost)
+                suppressed = self._repeats.tell(("ticks", id_), time.monotonic())
+                if suppressed is not None:
+                    log.error(
+                        "stream=%s event=bug suppressed=%d %d ticks are neither scored, dropped nor in flight",
+                        id_, suppressed, lost,
+                    )  # fmt: skip
 
     def _alert(self, event: AlertEvent) -> None:
         log.log(
@@ -413,15 +459,24 @@ class Monitor:
             outbox=publisher.counts.pending,
             rss_mb=self._process.memory_info().rss / 1e6,
             loop_lag_ms=self._lag.percentile_ms(0.99),
-            shed=0.0,
+            shed=_SHED,
             ledger=_keeping(self._alert_log),
             history=_keeping(self._history),
         )
         publisher.offer(wire.health_message(publisher.topics, health))
 
     def _engine_failed(self, error: EngineError) -> None:
-        if self._batcher.counts.failures == 1:
-            log.error("event=engine_failed %s", error)
+        self._engine_error, self._engine_failed_s = error, time.monotonic()
+        suppressed = self._engine_repeats.tell("failed", self._engine_failed_s)
+        if suppressed is not None:
+            log.error("event=engine_failed suppressed=%d %s", suppressed, error)
+
+    def _watch_engine(self) -> None:
+        """Notices that the engine works again: an engine that fails now and then has not recovered in between."""
+        quiet_s = time.monotonic() - self._engine_failed_s
+        if self._engine_error is not None and self._batcher.trouble is None and quiet_s >= _ENGINE_STEADY_S:
+            self._engine_error = None
+            log.warning("event=engine_recovered suppressed=%d", self._engine_repeats.settle())
 
 
 def _keeping(store: AlertLog | History | None) -> str | None:

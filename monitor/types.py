@@ -296,6 +296,21 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True)
+class Problem:
+    """Why the monitor is not ready.
+
+    Attributes:
+        part: Which part: "broker", "engine".
+        code: The kind, one word for programs.
+        reason: One line for people; holds no credentials.
+    """
+
+    part: str
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class HistoryQuery:
     """What is asked of the history.
 

@@ -18,6 +18,7 @@ from monitor.config import make_config
 from monitor.demo.feeds import DemoEvent, DemoFeed, DemoFeeds
 from monitor.demo.script import expected
 from monitor.demo.verdict import judge
+from monitor.ingest.redact import redact
 from monitor.observe.logs import set_up_logging
 from monitor.types import AlertEvent
 
@@ -48,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs until stopped, for --duration, or (with --check) one round."""
     terminal = sys.stdout.isatty()
-    set_up_logging(quiet=True)
+    set_up_logging(quiet=True, clean=redact)
     logging.getLogger("vqwatch.stream").setLevel(logging.ERROR)
     logging.getLogger("vqwatch.app").setLevel(logging.ERROR)
     return asyncio.run(_demo(args, terminal))

@@ -20,6 +20,7 @@ from monitor.commands.table import StatusTable
 from monitor.config import Config, StreamSection, load_config, make_config
 from monitor.errors import SourceError, UsageError
 from monitor.ingest.address import parse_address
+from monitor.ingest.redact import redact
 from monitor.observe.logs import set_up_logging
 from monitor.rule_sections import parse_duration
 
@@ -113,7 +114,7 @@ async def serve(config: Config, duration_s: float | None, *, verbose: bool = Fal
     """Runs a monitor with signals and, on a terminal, the table."""
     terminal = sys.stdout.isatty()
     # The table and log lines would fight over the terminal: lines stay where stderr goes elsewhere.
-    set_up_logging(verbose=verbose, quiet=terminal and sys.stderr.isatty(), as_json=log_json)
+    set_up_logging(verbose=verbose, quiet=terminal and sys.stderr.isatty(), as_json=log_json, clean=redact)
     scoring, engine = open_model(
         config.model.bundle,
         config.engine.name,

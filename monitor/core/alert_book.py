@@ -53,6 +53,7 @@ class AlertBook:
         self._machines = {rule.name: AlertMachine(rule) for rule in ordered(rules)}
         self._raised: dict[str, AlertEvent] = {}
         self._resumed: set[str] = set()
+        self._raises = dict.fromkeys(self._machines, 0)
         for event in active:
             machine = self._machines.get(event.rule)
             if machine is not None:
@@ -68,6 +69,23 @@ class AlertBook:
     def active(self) -> tuple[AlertEvent, ...]:
         """Raised alerts, oldest first."""
         return tuple(sorted(self._raised.values(), key=lambda event: event.seq))
+
+    @property
+    def raises(self) -> Mapping[str, int]:
+        """Raises of each rule since this object was made, those that inhibit others first."""
+        return self._raises
+
+    def severity(self, rule: str) -> Severity:
+        """Severity of one of its rules.
+
+        Raises:
+            KeyError: It has no such rule.
+        """
+        return self._machines[rule].rule.severity
+
+    def is_raised(self, rule: str) -> bool:
+        """Whether the alert of a rule is up; also one that an earlier run had raised."""
+        return rule in self._raised
 
     @property
     def next_seq(self) -> int:
@@ -152,6 +170,7 @@ class AlertBook:
         self._seq += 1
         if opened is None:
             self._raised[rule.name] = event
+            self._raises[rule.name] += 1
         return event
 
 

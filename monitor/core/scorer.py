@@ -82,6 +82,11 @@ class StreamScorer:
         """Ends the epoch: the last tau - 1 qualities, over a shrinking look-ahead."""
         return [self._final(value) for value in self._pooling.flush()]
 
+    @property
+    def newest_received_s(self) -> float | None:
+        """When the newest sample in the score arrived, monotonic seconds; None before the first."""
+        return self._newest_received_s
+
     def view(self) -> ScoreView:
         """Rolling scores and cause at the newest pooled tick."""
         rolled = self._rolling.view()

@@ -66,6 +66,8 @@ class Batcher:
         self._wake = asyncio.Event()
         self._closed = False
         self.counts = BatchCounts()
+        #: Why the newest batch failed; None where it did not.
+        self.trouble: EngineError | None = None
         #: Called after an engine failure, with the error; the batch's samples are lost, the next is tried.
         self.on_failure: Callable[[EngineError], None] | None = None
 
@@ -132,11 +134,13 @@ class Batcher:
                 reduced = await self._inference.reduce([sample for _, sample in group])
             except EngineError as error:
                 self.counts.failures += 1
+                self.trouble = error
                 for stream, sample in group:
                     stream.lost([sample], DropCause.ENGINE_ERROR)
                 if self.on_failure is not None:
                     self.on_failure(error)
                 continue
+            self.trouble = None
             self._step(group, reduced)
             self.counts.samples += len(group)
 

@@ -54,6 +54,13 @@ class InferenceThread:
         #: Seconds spent in the engine, and pictures that went through it, since the start.
         self.busy_s = 0.0
         self.pictures = 0
+        self._started_s: float | None = None
+
+    @property
+    def running_s(self) -> float:
+        """Seconds for which the batch in the engine has been there; 0 while there is none. From any thread."""
+        started_s = self._started_s
+        return 0.0 if started_s is None else self._clock() - started_s
 
     async def reduce(self, samples: Sequence[Sample]) -> Reduced:
         """Features of samples of one input shape, reduced; row i of sample i.
@@ -64,13 +71,14 @@ class InferenceThread:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, samples)
 
     def _run(self, samples: Sequence[Sample]) -> Reduced:
-        started = self._clock()
+        self._started_s = started = self._clock()
         try:
             features = self.engine.infer(np.stack([s.pixels for s in samples]))
             side = [s.side for s in samples if s.side is not None]
             inputs = self.head.reduce(features, np.stack(side) if side else None)
             return Reduced(inputs, None if self._domain is None else self._domain.distance(features))
         finally:
+            self._started_s = None
             self.busy_s += self._clock() - started
             self.pictures += len(samples)
 

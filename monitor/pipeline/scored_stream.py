@@ -122,6 +122,11 @@ class ScoredStream:
         if self._scorer is not None:
             self._tell(self._scorer.flush())
 
+    @property
+    def newest_received_s(self) -> float | None:
+        """As ``view`` says it, without the work of a view."""
+        return None if self._scorer is None else self._scorer.newest_received_s
+
     def view(self) -> ScoreView:
         """Rolling scores of the present epoch."""
         return ScoreView() if self._scorer is None else self._scorer.view()

@@ -21,6 +21,7 @@ from monitor.core.expected_format import ExpectedFormat
 from monitor.core.loops import LONGEST_LOOP_S
 from monitor.core.metrics import stream_metrics
 from monitor.core.progress import Limits, Stall
+from monitor.core.repeats import RepeatLimit
 from monitor.core.stream_state import Event, Judgement, Link, Observation, StreamStateMachine
 from monitor.errors import SourceCode, SourceError
 from monitor.ingest.mailbox import Mailbox, OverflowPolicy
@@ -54,6 +55,9 @@ _DRAIN_S = 1.0
 #: Seconds over which the share of corrupt pictures is taken.
 _CORRUPT_WINDOW_S = 10
 _FPS_WINDOW_S = 5
+_BUG = "bug"
+#: Why a connection may have ended.
+RECONNECT_REASONS = (*map(str, SourceCode), _BUG)
 #: A measured rate this much off the one that was told is told again.
 _RATE_CHANGE = 0.0005
 
@@ -164,7 +168,10 @@ class StreamTask:
         self._history: deque[_Counters] = deque(maxlen=_CORRUPT_WINDOW_S + 1)
         self._judgement: Judgement | None = None
         self._silent = False
+        self._repeats = RepeatLimit()
         self.info: StreamInfo | None = None
+        #: Connections that ended and were followed by another attempt, by why they ended.
+        self.reconnects = dict.fromkeys(RECONNECT_REASONS, 0)
         #: Set when a file came to its end.
         self.finished = asyncio.Event()
 
@@ -172,6 +179,11 @@ class StreamTask:
     def counts(self) -> SamplerCounts:
         """What the decode threads have seen."""
         return self._counts
+
+    def age_s(self) -> float | None:
+        """Age of the newest sample in the score, now; None before the first."""
+        received_s = self.scored.newest_received_s
+        return None if received_s is None else max(0.0, self._clock() - received_s)
 
     def stop(self) -> None:
         """Ends ``run`` soon; never waits for a source."""
@@ -189,6 +201,7 @@ class StreamTask:
                     await self._drain()
                     self.finished.set()
                     return
+                self.reconnects[_reason(error)] += 1
                 await self._pause(error)
         finally:
             await self._drain()
@@ -288,8 +301,9 @@ class StreamTask:
         if self._expected is None:
             return
         found = self._expected.mismatches(info)
-        if found:
-            log.warning("stream=%s event=format_mismatch %s", self.id, "; ".join(found))
+        suppressed = self._repeats.tell(("format_mismatch", *found), self._clock()) if found else None
+        if suppressed is not None:
+            log.warning("stream=%s event=format_mismatch suppressed=%d %s", self.id, suppressed, "; ".join(found))
         self._mismatch = len(found)
 
     def _ended(self, error: Exception | None) -> None:
@@ -298,18 +312,24 @@ class StreamTask:
             log.info("stream=%s event=ended", self.id)
             self._machine.on(Event.ENDED, self._clock(), SourceCode.ENDED)
         elif isinstance(error, SourceError) and self._without_video(error):
-            if self._backoff.attempts <= 1:
-                log.warning("stream=%s event=no_video code=%s %s", self.id, code, error)
+            self._tell_failure("no_video", error)
             self._machine.on(Event.NO_VIDEO, self._clock())
         elif isinstance(error, SourceError):
-            if self._backoff.attempts <= 1:
-                log.warning("stream=%s event=lost code=%s %s", self.id, code, error)
+            self._tell_failure("lost", error)
             event = Event.ENDED if code is SourceCode.ENDED else Event.FAILED
             self._machine.on(event, self._clock(), code)
         else:
-            # A defect of ours, not of the feed: one traceback, and the stream goes on.
-            log.error("stream=%s event=bug", self.id, exc_info=error)
+            # A defect of ours, not of the feed: a traceback, and the stream goes on.
+            suppressed = self._repeats.tell(("bug", type(error)), self._clock())
+            if suppressed is not None:
+                log.error("stream=%s event=bug suppressed=%d", self.id, suppressed, exc_info=error)
             self._machine.on(Event.FAILED, self._clock(), None)
+
+    def _tell_failure(self, event: str, error: SourceError) -> None:
+        # Its text may hold seconds or bytes, which differ each time: what makes it the same is its code.
+        suppressed = self._repeats.tell((event, error.code), self._clock())
+        if suppressed is not None:
+            log.warning("stream=%s event=%s code=%s suppressed=%d %s", self.id, event, error.code, suppressed, error)
 
     def _without_video(self, error: SourceError) -> bool:
         """Whether the server is there, and what it sends holds no video."""
@@ -342,7 +362,7 @@ class StreamTask:
         if advanced != self._seen_advanced:
             self._seen_advanced = advanced
             if machine.link is not Link.LIVE:
-                log.info("stream=%s event=live", self.id)
+                log.info("stream=%s event=live suppressed=%d", self.id, self._repeats.settle())
             machine.on(Event.FRAME, now)
             self._backoff.succeeded(now)
         limit_s = self.settings.hang_s
@@ -365,7 +385,7 @@ class StreamTask:
         self._tell_rate()
         # The detectors' results do not wait for the engine: a picture is black or frozen whoever scores it.
         latest = self._sampler.latest if self._sampler is not None else None
-        age_s = None if view.newest_received_s is None else max(0.0, now - view.newest_received_s)
+        age_s = self.age_s()
         corrupt_share = self._corrupt_share()
         seen = Observation(
             facts=latest[0] if latest is not None else PictureFacts(),
@@ -435,10 +455,15 @@ class StreamTask:
         if before is None or (before.status, before.condition, before.stall) != (
             judged.status, judged.condition, judged.stall
         ):  # fmt: skip
-            log.info(
-                "stream=%s event=state status=%s condition=%s%s",
-                self.id, judged.status, judged.condition, _stall_text(judged.stall, seen.facts),
-            )  # fmt: skip
+            template = "stream=%s event=state status=%s condition=%s"
+            values: list[object] = [self.id, judged.status, judged.condition]
+            if judged.stall is not None:
+                template += " stall=%s"
+                values.append(judged.stall)
+            if judged.stall is Stall.LOOP and seen.facts.loop_period_s is not None:
+                template += " period=%.2fs"
+                values.append(seen.facts.loop_period_s)
+            log.info(template, *values)
         self._judgement = judged
         return judged
 
@@ -483,8 +508,8 @@ class StreamTask:
         return self._bundle.bundle.manifest.uncertainty.get(cause) if cause is not None else None
 
 
-def _stall_text(stall: Stall | None, facts: PictureFacts) -> str:
-    """The kind of stall for a log line, with the period of a loop."""
-    if stall is Stall.LOOP and facts.loop_period_s is not None:
-        return f" stall={stall} period={facts.loop_period_s:.2f}s"
-    return "" if stall is None else f" stall={stall}"
+def _reason(error: Exception | None) -> str:
+    """Why a connection ended, as one of RECONNECT_REASONS."""
+    if error is None:
+        return str(SourceCode.ENDED)
+    return str(error.code) if isinstance(error, SourceError) else _BUG

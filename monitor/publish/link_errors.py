@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+from enum import StrEnum
 
 import aiomqtt
 from aiomqtt.exceptions import MqttConnectError
@@ -14,6 +15,16 @@ from monitor.publish.broker_address import BrokerAddress
 #: Everything aiomqtt and the layers below raise for a link that cannot be made or kept. UnicodeError: a host
 #: name that the resolver cannot encode.
 LINK_ERRORS = (aiomqtt.MqttError, OSError, UnicodeError)
+
+
+class LinkCode(StrEnum):
+    """Why there is no link, in one word for programs."""
+
+    AUTH = "auth"
+    TLS = "tls"
+    CONNECTION = "connection"
+    REFUSED = "refused"
+
 
 # CONNACK return codes of MQTT 3.1.1, and as the reason codes of MQTT 5 that paho turns them into.
 _REFUSALS = {
@@ -53,6 +64,13 @@ def explain(error: BaseException, target: BrokerAddress) -> str:
     if isinstance(error, aiomqtt.MqttCodeError) or "Disconnected" in str(error):
         return "the connection was lost"
     return str(error).lower()
+
+
+def code_of(error: BaseException) -> LinkCode:
+    """Which of the kinds it is; AUTH and TLS, and mostly REFUSED, last until someone changes a setting."""
+    if isinstance(error, MqttConnectError):
+        return LinkCode.AUTH if _REFUSALS.get(_code(error)) == "credentials" else LinkCode.REFUSED
+    return LinkCode.TLS if isinstance(_cause(error), ssl.SSLError) else LinkCode.CONNECTION
 
 
 def is_configuration(error: BaseException) -> bool:

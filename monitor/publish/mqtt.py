@@ -21,7 +21,7 @@ import aiomqtt
 from monitor.core.backoff import Backoff
 from monitor.publish.broker_address import BrokerAddress
 from monitor.publish.link import ClosingTlsSocket, cut, enter, first
-from monitor.publish.link_errors import LINK_ERRORS, explain, is_configuration
+from monitor.publish.link_errors import LINK_ERRORS, LinkCode, code_of, explain, is_configuration
 from monitor.publish.outbox import Outbox
 from monitor.publish.wire import OFFLINE, ONLINE, STOPPED, Topics
 from monitor.types import Message
@@ -124,6 +124,7 @@ class MqttPublisher:
         self._contradicted = False
         self._close_by_s = 0.0
         self._trouble: str | None = None
+        self._trouble_code: LinkCode | None = None
         self._reported: str | None = None
 
     @property
@@ -137,6 +138,11 @@ class MqttPublisher:
     def trouble(self) -> str | None:
         """Why there is no link, without credentials; None while there is one or before the first try."""
         return self._trouble
+
+    @property
+    def trouble_code(self) -> LinkCode | None:
+        """The kind of ``trouble``."""
+        return self._trouble_code
 
     def offer(self, message: Message) -> bool:
         """Accept a message and return at once; False where a bound refused it, and it stays the caller's."""
@@ -156,7 +162,7 @@ class MqttPublisher:
             async with asyncio.timeout(None) as self._limit:
                 await self._keep_link()
         except TimeoutError:
-            self._report_down("no answer in the time left to close")
+            self._report_down("no answer in the time left to close", LinkCode.CONNECTION)
         finally:
             self._up.clear()
             self._ended.set()
@@ -184,7 +190,7 @@ class MqttPublisher:
             try:
                 await self._hold_link()
             except LINK_ERRORS as err:
-                self._report_down(explain(err, self.target), configuration=is_configuration(err))
+                self._report_down(explain(err, self.target), code_of(err), configuration=is_configuration(err))
             else:
                 return
             if self._up.is_set():
@@ -300,13 +306,13 @@ class MqttPublisher:
 
     def _report_up(self) -> None:
         self._links += 1
-        self._trouble = self._reported = None
+        self._trouble = self._trouble_code = self._reported = None
         self._backoff.succeeded(asyncio.get_running_loop().time())
         self._up.set()
-        logger.info("connected to %s as node %s", self.target, self.topics.node)
+        logger.info("event=broker_up broker=%s node=%s", self.target, self.topics.node)
 
-    def _report_down(self, reason: str, *, configuration: bool = False) -> None:
-        self._trouble = reason
+    def _report_down(self, reason: str, code: LinkCode, *, configuration: bool = False) -> None:
+        self._trouble, self._trouble_code = reason, code
         # "lost" and then "refused" is one outage; what someone has to repair is said whenever it changes.
         report = reason if configuration else "outage"
         if self._reported == report:
@@ -314,4 +320,8 @@ class MqttPublisher:
         self._reported = report
         level = logging.ERROR if configuration else logging.WARNING
         then = "" if self._closing.is_set() else "; trying again"
-        logger.log(level, "no link to %s: %s; %d messages wait%s", self.target, reason, self._outbox.pending, then)
+        logger.log(
+            level,
+            "event=broker_down broker=%s code=%s waiting=%d %s%s",
+            self.target, code, self._outbox.pending, reason, then,
+        )  # fmt: skip

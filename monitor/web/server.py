@@ -10,7 +10,7 @@ import errno
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlsplit
@@ -18,14 +18,16 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from monitor.errors import MonitorError, UsageError
-from monitor.types import HistoryQuery
+from monitor.types import HistoryQuery, Problem
 from monitor.web.history_query import history_query
 from monitor.web.pages import Page, load_pages
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("vqwatch.web")
 
-#: Says what is wrong in a few words; None where nothing is. Called in the event loop, so it must not block.
-Check = Callable[[], str | None]
+#: Says what is wrong, worst first; empty where nothing is. Called in the event loop, so it must not block.
+Check = Callable[[], Sequence[Problem]]
+#: From the Accept header, and whether to compress with gzip, to the body of ``/metrics`` and its content type.
+MetricsSource = Callable[[str, bool], Awaitable[tuple[bytes, str]]]
 #: Answers with columns by stream, ``ts`` (unix ms) among them; None is unknown. Raises MonitorError with the reason.
 HistorySource = Callable[[HistoryQuery], Awaitable[dict[str, dict[str, list[float | str | None]]]]]
 #: Where the page finds the broker: a WebSocket port of the host that served the page, or a whole ws(s) URL.
@@ -47,16 +49,17 @@ _HEADERS: Final = {
 _SHUTDOWN_LIMIT_S = 1.0
 
 
-def _fine() -> str | None:
-    return None
+def _fine() -> Sequence[Problem]:
+    return ()
 
 
 class DashboardServer:
     """Serves the dashboard; use as ``async with DashboardServer(...) as server:``.
 
     Routes: ``/`` and ``/static/...`` (the page), ``/config.json`` (node, topics and broker, for the page),
-    ``/livez`` and ``/readyz`` (200 or 503 with a JSON reason), ``/schema/{name}.json``, ``/api/history`` (columns by
-    stream; 400 with a JSON reason for what cannot be answered, 404 where no history is kept).
+    ``/livez`` and ``/readyz`` (200, or 503 with JSON that says why), ``/metrics`` (Prometheus; 404 where there are
+    none), ``/schema/{name}.json``, ``/api/history`` (columns by stream; 400 with a JSON reason for what cannot be
+    answered, 404 where no history is kept).
 
     Args:
         host: Address to listen on.
@@ -65,7 +68,8 @@ class DashboardServer:
         websocket: Where the page finds the broker, or a function that says so at each request, None as long as
             it is not known. A URL must hold no credentials: everyone who opens the page is told it.
         livez: Whether the process works at all; a lost stream or broker is no reason to say no.
-        readyz: Whether it scores: configuration read, model warm.
+        readyz: Whether it does its work: it can score, and publish.
+        metrics: The text of ``/metrics``.
         schema: From the name of a payload to its JSON schema as text; KeyError where there is none.
         history: The past of the streams.
         clock: Unix seconds.
@@ -87,6 +91,7 @@ class DashboardServer:
         websocket: WebSocketBroker | Callable[[], WebSocketBroker | None],
         livez: Check = _fine,
         readyz: Check = _fine,
+        metrics: MetricsSource | None = None,
         schema: Callable[[str], str] | None = None,
         history: HistorySource | None = None,
         clock: Callable[[], float] = time.time,
@@ -98,6 +103,7 @@ class DashboardServer:
         if not callable(websocket):
             _broker_fields(websocket)
         self._checks: dict[str, Check] = {"livez": livez, "readyz": readyz}
+        self._metrics_source = metrics
         self._schema = schema
         self._history_source = history
         self._clock = clock
@@ -123,6 +129,7 @@ class DashboardServer:
         application.router.add_get("/static/{path:.+}", self._static)
         application.router.add_get("/config.json", self._config)
         application.router.add_get("/{check:livez|readyz}", self._health)
+        application.router.add_get("/metrics", self._metrics)
         application.router.add_get("/schema/{name}.json", self._schema_file)
         application.router.add_get("/api/history", self._history)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN_LIMIT_S)
@@ -166,20 +173,35 @@ class DashboardServer:
             if broker is not None:
                 fields |= _broker_fields(broker)
         except MonitorError as error:
-            logger.warning("the page gets no broker: %s", error)
+            logger.warning("event=no_broker_for_page %s", error)
         return web.json_response(fields)
 
     async def _health(self, request: web.Request) -> web.Response:
         name = request.match_info["check"]
         try:
-            reason = self._checks[name]()
+            problems = self._checks[name]()
         except Exception:
             # A probe that gets no answer restarts the process without a word; this says what broke.
-            logger.exception("the check behind /%s failed", name)
-            reason = "the check itself failed"
-        if reason is None:
+            logger.exception("event=check_failed the check behind /%s failed", name)
+            problems = [Problem("check", "bug", "the check itself failed")]
+        if not problems:
             return web.json_response({"status": "ok"})
-        return web.json_response({"status": "failing", "reason": reason}, status=503)
+        answer = {
+            "status": "failing",
+            "reason": "; ".join(f"{problem.part}: {problem.reason}" for problem in problems),
+            "problems": [{"part": p.part, "code": p.code, "reason": p.reason} for p in problems],
+        }
+        return web.json_response(answer, status=503)
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        if self._metrics_source is None:
+            raise web.HTTPNotFound()
+        packed = "gzip" in request.headers.get("Accept-Encoding", "")
+        body, content_type = await self._metrics_source(request.headers.get("Accept", ""), packed)
+        headers = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
+        if packed:
+            headers["Content-Encoding"] = "gzip"
+        return web.Response(body=body, headers=headers)
 
     async def _history(self, request: web.Request) -> web.Response:
         if self._history_source is None:
@@ -191,7 +213,7 @@ class DashboardServer:
         except UsageError as error:
             return web.json_response({"error": str(error)}, status=400)
         except MonitorError as error:
-            logger.warning("no history for /api/history: %s", error)
+            logger.warning("event=history_unread %s", error)
             return web.json_response({"error": "the history cannot be read"}, status=503)
         resolution = "1m" if query.minutes else "1s"
         return web.json_response({"v": 1, "ts": now_ms, "resolution": resolution, "streams": streams})

@@ -20,6 +20,7 @@ import yaml
 from monitor.config import load_config
 from monitor.ingest.address import parse_address
 from monitor.publish.broker_address import BrokerAddress
+from monitor.types import Problem
 from monitor.web.server import DashboardServer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -145,7 +146,7 @@ def health_checks(compose: dict[str, Any]) -> list[list[str]]:
 
 
 async def test_health_checks_tell_a_live_monitor_from_a_dead_one(compose: dict[str, Any]) -> None:
-    reason: str | None = None
+    problems: list[Problem] = []
 
     async def run(check: list[str]) -> int:
         program, *arguments = [text.replace("8080", str(server.port)) for text in check]
@@ -155,9 +156,9 @@ async def test_health_checks_tell_a_live_monitor_from_a_dead_one(compose: dict[s
 
     in_image, in_compose = health_checks(compose)
     assert in_image == in_compose
-    async with DashboardServer(port=0, node="n", websocket=9001, livez=lambda: reason) as server:
+    async with DashboardServer(port=0, node="n", websocket=9001, livez=lambda: problems) as server:
         assert await run(in_image) == 0
-        reason = "the loop is stuck"
+        problems.append(Problem("loop", "stuck", "the loop is stuck"))
         assert await run(in_image) == 1
     assert await run(in_image) == 1
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import logging
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,12 +18,13 @@ from engines.base import EngineInfo, Precision
 from engines.bundle import BUNDLED, bundles_folder, load_bundle
 from monitor.core.alert_book import AlertBook, default_rules
 from monitor.core.expected_format import ExpectedFormat
-from monitor.ingest.pyav_source import PyAvSource
+from monitor.errors import SourceCode, SourceError
+from monitor.ingest.pyav_source import Decoded, PyAvSource
 from monitor.pipeline.batcher import Batcher
 from monitor.pipeline.bundle_scoring import BundleScoring
 from monitor.pipeline.inference import InferenceThread
 from monitor.pipeline.stream_task import Second, StreamSettings, StreamTask
-from monitor.types import Condition, DropCause, Status, StreamId
+from monitor.types import Condition, DropCause, Status, StreamId, StreamInfo
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -151,6 +155,66 @@ async def test_with_room_to_spare_nothing_is_dropped_and_the_state_is_whole(
     assert float(Fraction(last.sample_fps)) == 25.0
 
 
+class Refusing:
+    """A source that nobody can open."""
+
+    heard_s = None
+    sound = None
+
+    def __init__(self, code: SourceCode) -> None:
+        self._code = code
+
+    def open(self, stop: threading.Event | None = None) -> StreamInfo:
+        raise SourceError(f"rtsp://10.0.0.1/live: no data for {time.monotonic()} s", self._code)
+
+    def frames(self, stop: threading.Event, epoch: int) -> Iterator[Decoded]:
+        raise AssertionError
+
+    def close(self) -> None:
+        pass
+
+
+async def test_a_feed_that_fails_again_and_again_is_told_once_a_kind_and_every_attempt_is_counted(
+    scoring: BundleScoring, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig = Rig(scoring, seconds_a_picture=0.0)
+    codes = itertools.cycle((SourceCode.TIMEOUT, SourceCode.TIMEOUT, SourceCode.CONNECTION))
+    now_s = [0.0]
+    task = StreamTask(
+        StreamSettings(StreamId("s"), live=True, max_backoff_s=0.25),
+        lambda: Refusing(next(codes)),
+        scoring,
+        rig.batcher,
+        AlertBook(StreamId("s"), default_rules(), lambda: "id"),
+        on_info=lambda *_: None,
+        clock=lambda: now_s[0],
+    )
+    # No pause between attempts but that of the threads.
+    task._backoff.delay = lambda: 0.0  # type: ignore[method-assign]
+    rig.tasks.append(task)
+
+    def told() -> list[str]:
+        return [record.getMessage().split(" rtsp:")[0] for record in caplog.records]
+
+    def later() -> None:
+        if sum(task.reconnects.values()) >= 12:
+            now_s[0] = 61.0
+        if len(told()) >= 4:
+            task.stop()
+
+    caplog.set_level(logging.WARNING, "vqwatch.stream")
+    await rig.play(later)
+    assert told()[:2] == [
+        "stream=s event=lost code=timeout suppressed=0",
+        "stream=s event=lost code=connection suppressed=0",
+    ]
+    again = {line.partition(" suppressed=")[0]: int(line.partition("suppressed=")[2]) for line in told()[2:4]}
+    assert again.keys() == {"stream=s event=lost code=timeout", "stream=s event=lost code=connection"}
+    assert again["stream=s event=lost code=timeout"] >= 6
+    assert task.reconnects["timeout"] >= task.reconnects["connection"] >= 4
+    assert sum(task.reconnects.values()) == task.reconnects["timeout"] + task.reconnects["connection"]
+
+
 async def test_a_defect_in_the_decode_thread_is_one_streams_trouble(
     scoring: BundleScoring, tmp_path: Path, clip_maker: Callable[..., Path], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -172,5 +236,7 @@ async def test_a_defect_in_the_decode_thread_is_one_streams_trouble(
 
     await rig.play(stop_bad)
     assert good.scored.ledger.balance().scored == 50
-    assert any("event=bug" in record.getMessage() for record in caplog.records)
+    # It was tried again and again; one traceback says what there is to say.
+    assert bad.reconnects["bug"] >= 2
+    assert len([record for record in caplog.records if "event=bug" in record.getMessage()]) == 1
     assert bad.second(time.time()).state.status is Status.UNKNOWN

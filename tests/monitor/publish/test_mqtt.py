@@ -335,12 +335,15 @@ async def test_refused_credentials_are_one_clear_line_without_the_credentials(
             caplog.clear()
             async with running(BrokerAddress.parse(url)) as publisher:
                 await asyncio.sleep(0.3)
-                assert publisher.trouble == words
+                assert (publisher.trouble, publisher.trouble_code) == (words, "auth")
             errors = [record.getMessage() for record in caplog.records]
-            assert errors == [f"no link to mqtt://127.0.0.1:{port}: {words}; 0 messages wait; trying again"]
+            assert errors == [
+                f"event=broker_down broker=mqtt://127.0.0.1:{port} code=auth waiting=0 {words}; trying again"
+            ]
             assert "hunter2" not in caplog.text
         async with running(BrokerAddress.parse(f"mqtt://admin:right@127.0.0.1:{port}")) as publisher:
             await connected(publisher)
+            assert (publisher.trouble, publisher.trouble_code) == (None, None)
     finally:
         await mosquitto.stop()
 

@@ -48,13 +48,14 @@ async def test_a_trusted_broker_is_used_over_tls(tls_broker: BrokerAddress, cert
     assert publisher.trouble is None
 
 
-async def trouble_with(address: BrokerAddress) -> str | None:
+async def trouble_with(address: BrokerAddress, *codes: str) -> str | None:
     publisher = MqttPublisher(address, "n1")
     task = asyncio.create_task(publisher.run())
     async with asyncio.timeout(20):
         while publisher.trouble is None:
             await asyncio.sleep(0.01)
     trouble = publisher.trouble
+    assert publisher.trouble_code in codes
     await publisher.close(1.0)
     await task
     return trouble
@@ -64,16 +65,18 @@ async def test_an_untrusted_broker_is_named_in_one_line(
     tls_broker: BrokerAddress, caplog: pytest.LogCaptureFixture
 ) -> None:
     words = "TLS: its certificate is not trusted (self-signed certificate)"
-    assert (await trouble_with(tls_broker) or "").replace("self signed", "self-signed") == words
+    assert (await trouble_with(tls_broker, "tls") or "").replace("self signed", "self-signed") == words
     assert [(record.name, record.levelno) for record in caplog.records] == [("vqwatch.mqtt", logging.ERROR)]
 
 
 async def test_plain_mqtt_to_a_tls_port_is_told_at_once(tls_broker: BrokerAddress) -> None:
-    assert await trouble_with(BrokerAddress(tls_broker.host, tls_broker.port)) == "it closed the connection"
+    assert (
+        await trouble_with(BrokerAddress(tls_broker.host, tls_broker.port), "connection") == "it closed the connection"
+    )
 
 
 @pytest.mark.parametrize("broker", ["mosquitto"], indirect=True)
 async def test_tls_to_a_plain_port_is_a_tls_error(broker: Any) -> None:
-    trouble = await trouble_with(BrokerAddress(broker.address.host, broker.address.port, tls=True))
+    trouble = await trouble_with(BrokerAddress(broker.address.host, broker.address.port, tls=True), "tls", "connection")
     assert trouble is not None
     assert "TLS" in trouble or trouble == "it closed the connection"

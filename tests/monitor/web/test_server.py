@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import re
 import socket
 from collections.abc import AsyncIterator
@@ -10,7 +11,7 @@ import pytest
 from yarl import URL
 
 from monitor.errors import MonitorError, UsageError
-from monitor.types import HistoryQuery, StreamId
+from monitor.types import HistoryQuery, Problem, StreamId
 from monitor.web.pages import load_pages
 from monitor.web.server import DashboardServer, WebSocketBroker
 
@@ -150,15 +151,22 @@ def test_what_is_no_websocket_broker_is_refused(broker: WebSocketBroker) -> None
 
 @pytest.mark.parametrize("name", ["livez", "readyz"])
 async def test_health_checks_say_ok_then_why_not(client: aiohttp.ClientSession, name: str) -> None:
-    reason: str | None = None
-    async with dashboard(**{name: lambda: reason}) as server:
+    problems: list[Problem] = []
+    async with dashboard(**{name: lambda: problems}) as server:
         async with client.get(server.url + name) as answer:
             assert (answer.status, await answer.json()) == (200, {"status": "ok"})
             assert answer.headers["Cache-Control"] == "no-store"
-        reason = "the model is not warm"
+        problems += [Problem("broker", "auth", "it refuses the credentials"), Problem("engine", "failed", "no device")]
         async with client.get(server.url + name) as answer:
             assert answer.status == 503
-            assert await answer.json() == {"status": "failing", "reason": "the model is not warm"}
+            assert await answer.json() == {
+                "status": "failing",
+                "reason": "broker: it refuses the credentials; engine: no device",
+                "problems": [
+                    {"part": "broker", "code": "auth", "reason": "it refuses the credentials"},
+                    {"part": "engine", "code": "failed", "reason": "no device"},
+                ],
+            }
         other = "readyz" if name == "livez" else "livez"
         async with client.get(server.url + other) as answer:
             assert answer.status == 200
@@ -167,12 +175,37 @@ async def test_health_checks_say_ok_then_why_not(client: aiohttp.ClientSession, 
 async def test_a_check_that_breaks_fails_the_probe_and_is_logged(
     client: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken() -> str | None:
+    def broken() -> list[Problem]:
         raise RuntimeError("no such thing")
 
     async with dashboard(readyz=broken) as server, client.get(f"{server.url}readyz") as answer:
         assert answer.status == 503
     assert "no such thing" in caplog.text
+
+
+async def test_metrics_are_served_as_asked_for_and_packed_where_the_scraper_takes_it(
+    client: aiohttp.ClientSession,
+) -> None:
+    asked: list[tuple[str, bool]] = []
+
+    async def metrics(accept: str, packed: bool) -> tuple[bytes, str]:
+        asked.append((accept, packed))
+        return gzip.compress(b"a 1\n") if packed else b"a 1\n", "text/plain; version=0.0.4; charset=utf-8"
+
+    async with dashboard(metrics=metrics) as server:
+        for accept, encoding in (("application/openmetrics-text", "gzip"), ("*/*", "identity")):
+            headers = {"Accept": accept, "Accept-Encoding": encoding}
+            async with client.get(f"{server.url}metrics", headers=headers) as answer:
+                assert answer.status == 200
+                assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+                assert answer.headers["Cache-Control"] == "no-store"
+                assert await answer.text() == "a 1\n"
+    assert asked == [("application/openmetrics-text", True), ("*/*", False)]
+
+
+async def test_without_metrics_there_are_none(client: aiohttp.ClientSession) -> None:
+    async with dashboard() as server, client.get(f"{server.url}metrics") as answer:
+        assert answer.status == 404
 
 
 async def test_schemas_are_served_by_name(client: aiohttp.ClientSession) -> None:

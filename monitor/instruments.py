@@ -1,0 +1,64 @@
+"""Reads the concrete parts for the metrics page; the counters stay theirs."""
+
+from __future__ import annotations
+
+from monitor.observe.readings import BrokerReading, EngineReading, RuleReading, StreamReading
+from monitor.pipeline.batcher import Batcher
+from monitor.pipeline.inference import InferenceThread
+from monitor.pipeline.stream_task import StreamTask
+from monitor.publish.mqtt import MqttPublisher
+from monitor.types import StreamState
+
+
+def read_stream(task: StreamTask, state: StreamState | None) -> StreamReading:
+    """One stream now; ``state`` is that of its last whole second."""
+    balance, counts, book = task.scored.ledger.balance(), task.counts, task.book
+    return StreamReading(
+        stream=task.id,
+        state=state,
+        age_s=task.age_s(),
+        due=balance.due,
+        scored=balance.scored,
+        in_flight=balance.in_flight,
+        dropped=balance.dropped,
+        waiting=task.scored.mailbox.depth,
+        frames=counts.frames,
+        corrupt=counts.corrupt,
+        repeated=counts.repeated,
+        epochs=counts.epochs,
+        # A text made of it is made later, in another thread.
+        reconnects=dict(task.reconnects),
+        rules=[
+            RuleReading(rule, book.severity(rule), book.is_raised(rule), raised) for rule, raised in book.raises.items()
+        ],
+    )
+
+
+def read_engine(inference: InferenceThread, batcher: Batcher) -> EngineReading:
+    """The engine now."""
+    info, counts = inference.engine.info, batcher.counts
+    return EngineReading(
+        name=info.name,
+        device=info.device,
+        precision=str(info.precision),
+        busy_s=inference.busy_s,
+        samples=inference.pictures,
+        batches=counts.batches,
+        failures=counts.failures,
+        running_s=inference.running_s,
+    )
+
+
+def read_broker(publisher: MqttPublisher | None) -> BrokerReading | None:
+    """The link now."""
+    if publisher is None:
+        return None
+    counts = publisher.counts
+    return BrokerReading(
+        connected=counts.connected,
+        reconnects=counts.reconnects,
+        pending=counts.pending,
+        sent=counts.sent,
+        superseded=counts.superseded,
+        refused=counts.refused,
+    )

@@ -1,0 +1,123 @@
+"""What the metrics page shows of one moment: plain values, read from the monitor's own counters at each scrape."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import NamedTuple
+
+from monitor.types import DropCause, StreamState
+
+_NO_DROPS: Mapping[DropCause, int] = MappingProxyType({})
+_NONE: Mapping[str, int] = MappingProxyType({})
+
+
+# Named tuples where there are thousands: they are made on the event loop, at a third of a frozen dataclass's cost.
+class RuleReading(NamedTuple):
+    """One alert rule of one stream.
+
+    Attributes:
+        rule: Its name.
+        severity: Its severity.
+        active: Its alert is up.
+        raised: Raises since the process started.
+    """
+
+    rule: str
+    severity: str
+    active: bool
+    raised: int
+
+
+class StreamReading(NamedTuple):
+    """One stream. Counters count since the process started; None is unknown.
+
+    Attributes:
+        stream: Its id.
+        state: Of the last whole second; None before the first.
+        age_s: Age of the newest sample in the score, now.
+        due: Ticks of the grid that fell due.
+        scored: Of those, the ones with a score.
+        in_flight: Of those, the ones whose fate is open.
+        dropped: Of those, the ones that got none, by cause.
+        waiting: Samples in the mailbox.
+        frames: Pictures decoded.
+        corrupt: Pictures in which the decoder concealed damage.
+        repeated: Ticks at which the source showed its last picture again, or nothing new.
+        epochs: Unbroken runs of media time begun.
+        reconnects: Connections that ended and were tried again, by why they ended.
+        rules: Its alert rules.
+    """
+
+    stream: str
+    state: StreamState | None = None
+    age_s: float | None = None
+    due: int = 0
+    scored: int = 0
+    in_flight: int = 0
+    dropped: Mapping[DropCause, int] = _NO_DROPS
+    waiting: int = 0
+    frames: int = 0
+    corrupt: int = 0
+    repeated: int = 0
+    epochs: int = 0
+    reconnects: Mapping[str, int] = _NONE
+    rules: Sequence[RuleReading] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EngineReading:
+    """The engine and the batches that went through it; ``running_s`` is how long the one in it has been there."""
+
+    name: str
+    device: str
+    precision: str
+    busy_s: float
+    samples: int
+    batches: int
+    failures: int
+    running_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerReading:
+    """The link to the broker; the outbox counts of ``PublisherCounts``."""
+
+    connected: bool
+    reconnects: int
+    pending: int
+    sent: int
+    superseded: int
+    refused: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The whole monitor at one moment.
+
+    Attributes:
+        version: Of the program.
+        model: Id of the bundle.
+        node: Name of the monitor.
+        streams: Those that are watched now.
+        engine: The engine.
+        broker: The link; None before there is a publisher.
+        loop_lag_s: 99th percentile of the event loop's lag over the last minutes.
+        abandoned_threads: Source threads that hang and were given up.
+        shed: Share of the samples due that are not analysed, for want of computing power.
+        ledger: The alert ledger's disk takes what is written; None without a ledger.
+        history: The history's disk takes what is written; None without a history.
+    """
+
+    version: str
+    model: str
+    node: str
+    streams: Sequence[StreamReading]
+    engine: EngineReading
+    broker: BrokerReading | None
+    loop_lag_s: float
+    abandoned_threads: int
+    shed: float
+    ledger: bool | None = None
+    history: bool | None = None
