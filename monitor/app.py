@@ -51,6 +51,7 @@ from monitor.store.history import History
 from monitor.store.standing import Standing
 from monitor.types import AlertEvent, Health, Message, Problem, Status, StreamId, StreamInfo, StreamState
 from monitor.web.server import DashboardServer
+from monitor.webhooks import Webhooks
 
 log = logging.getLogger("vqwatch.app")
 
@@ -112,6 +113,9 @@ class Monitor:
         self._active: dict[tuple[StreamId, str], AlertEvent] = {}
         self._active_changed = False
         self._alert_log: AlertLog | None = None
+        self.webhooks = Webhooks(
+            config.webhooks, config.node, durable=config.data_dir is not None, on_settled=self._webhook_settled
+        )
         self._history: History | None = None
         #: Alert messages that the broker has not acknowledged, where a ledger wants to know.
         self._owed: dict[Message, AlertEvent] = {}
@@ -135,7 +139,9 @@ class Monitor:
         try:
             async with contextlib.AsyncExitStack() as stack:
                 if self._config.data_dir is not None:
-                    self._alert_log = await stack.enter_async_context(AlertLog(self._config.data_dir, self._send_alert))
+                    self._alert_log = await stack.enter_async_context(
+                        AlertLog(self._config.data_dir, self._send_alert, send_to=self.webhooks.offer)
+                    )
                     await self._open_history(self._config.data_dir, stack)
                 address = await self._broker(stack)
                 self._publisher = publisher = MqttPublisher(
@@ -146,6 +152,7 @@ class Monitor:
                     server = await stack.enter_async_context(self._dashboard())
                     self.http_port = server.port
                 await stack.enter_async_context(_background(publisher.run(), "vqwatch.mqtt"))
+                await stack.enter_async_context(self.webhooks.running())
                 await stack.enter_async_context(_background(self._lag.run(), "vqwatch.loop_lag", cancel=True))
                 batching = await stack.enter_async_context(_background(self._batcher.run(), "vqwatch.batcher"))
                 seconds = await stack.enter_async_context(_background(self._seconds(), "vqwatch.seconds", cancel=True))
@@ -201,6 +208,10 @@ class Monitor:
         if ledger is not None:
             standing = ledger.standing.copy()
             ledger.send_undelivered()
+            owed = {destination: events.values() for destination, events in standing.owed.items()}
+            for destination, event in self.webhooks.gone(owed):
+                ledger.delivered(event, destination)
+            self.webhooks.resume(standing.active.values(), owed)
             watched = {(id_, rule.name) for id_, alerting in self._rules.items() for rule in alerting.rules}
             for event in standing.close_orphans(watched, time.time()):
                 self._alert(event)
@@ -338,8 +349,12 @@ class Monitor:
         self._publish_second()
         if self._alert_log is not None:
             await self._alert_log.flush(SHUTDOWN_S / 5)
-        if self._publisher is not None:
-            await self._publisher.close(SHUTDOWN_S / 2)
+        # Side by side: a webhook that is slow to the end takes no time of the publisher's.
+        closing = self.webhooks.close(SHUTDOWN_S / 2)
+        if self._publisher is None:
+            await closing
+        else:
+            await asyncio.gather(closing, self._publisher.close(SHUTDOWN_S / 2))
 
     # --- once a second ---
 
@@ -392,10 +407,13 @@ class Monitor:
             event.stream, event.status, event.rule, event.severity,
             "-" if event.value is None else f"{event.value:.1f}", event.cause or "-",
         )  # fmt: skip
+        webhooks = self.webhooks.addressed(event)
         if self._alert_log is None:
             self._send_alert(event)
+            for webhook in webhooks:
+                self.webhooks.offer(webhook, event)
         else:
-            self._alert_log.append(event)
+            self._alert_log.append(event, webhooks)
         if self._on_alert is not None:
             self._on_alert(event)
 
@@ -424,6 +442,10 @@ class Monitor:
         event = self._owed.pop(message, None)
         if event is not None and self._alert_log is not None:
             self._alert_log.delivered(event)
+
+    def _webhook_settled(self, event: AlertEvent, destination: str) -> None:
+        if self._alert_log is not None:
+            self._alert_log.delivered(event, destination)
 
     def _publish_active(self) -> None:
         self._active_changed = False

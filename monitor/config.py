@@ -32,6 +32,7 @@ from monitor.rule_sections import (
     Section,
 )
 from monitor.rules import rule_problems
+from monitor.webhook_section import WebhookSection
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -170,6 +171,7 @@ class Config(Section):
     schedules: dict[Id, ScheduleSection] = Field({}, description="windows of local time, by name")
     maintenance: Names = Field((), description="schedules in which nothing raises, on any stream")
     profiles: dict[Id, ProfileSection] = Field({}, description="rules that many streams share, by name")
+    webhooks: tuple[WebhookSection, ...] = Field((), description="receivers of alerts over HTTP")
     streams: tuple[StreamSection, ...] = ()
 
     @model_validator(mode="after")
@@ -179,13 +181,19 @@ class Config(Section):
             if stream.id in seen:
                 raise ValueError(f"two streams are called {stream.id!r}")
             seen.add(stream.id)
+        seen = set()
+        for webhook in self.webhooks:
+            if webhook.name in seen:
+                raise ValueError(f"two webhooks are called {webhook.name!r}")
+            seen.add(webhook.name)
         return self
 
 
 def load_config(path: Path, overrides: dict[str, Any] | None = None, *, secrets: bool = True) -> Config:
     """Reads a YAML file; ``overrides`` (nested dicts, from flags) win over it.
 
-    Without ``secrets`` a URL may name a variable that is not set: for commands that open none.
+    Without ``secrets`` a URL may name a variable that is not set, and webhooks are left out: for commands that call
+    nobody.
 
     Raises:
         UsageError: The file cannot be read, is not YAML, or holds wrong keys or values: one line for each, with the
@@ -207,6 +215,8 @@ def load_config(path: Path, overrides: dict[str, Any] | None = None, *, secrets:
         data = {}
     if not isinstance(data, dict):
         raise UsageError(f"{path}:1: a configuration is a mapping of keys to values")
+    if not secrets:
+        data.pop("webhooks", None)
     problems: list[str] = []
 
     def complain(key: tuple[Any, ...], message: str) -> None:

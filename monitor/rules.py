@@ -82,6 +82,19 @@ def rule_problems(config: Config) -> list[Problem]:
             problems.append(Problem(("streams", index, "profile"), f"unknown profile {stream.profile!r}; {known}"))
         elif stream.alerts or stream.maintenance or stream.profile is None:
             maker.make(stream, ("streams", index))
+    known_rules = {rule.name for rule in default_rules()}.union(
+        config.alerts,
+        *(profile.alerts for profile in config.profiles.values()),
+        *(stream.alerts for stream in config.streams),
+    )
+    for index, webhook in enumerate(config.webhooks):
+        problems.extend(
+            Problem(
+                ("webhooks", index, "rules", number), f"unknown rule {name!r}; known: {', '.join(sorted(known_rules))}"
+            )
+            for number, name in enumerate(webhook.rules or ())
+            if name not in known_rules
+        )
     return list(dict.fromkeys(problems))
 
 

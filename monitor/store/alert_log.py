@@ -1,7 +1,8 @@
 """Between the monitor, which never waits, and the alert ledger, whose disk may be slow, full or gone.
 
-An event is recorded first and sent then. Where the disk refuses, or does not answer in time, alerts still go out: that
-is said once, shown in ``trouble``, and what was sent from memory is recorded as soon as the disk works again.
+An event is recorded first, with all to whom it is owed, and sent then. Where the disk refuses, or does not answer in
+time, alerts still go out: that is said once, shown in ``trouble``, and what was sent from memory is recorded as soon as
+the disk works again.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Self
 from monitor.errors import MonitorError, UsageError
 from monitor.store.disk import inode_of, is_damage, reason_of, rename_with_log
 from monitor.store.ledger import CorruptLedger, Ledger, LedgerRefused, read_standing
-from monitor.store.standing import Delivered, Entry, EventKey, Standing, key_of
+from monitor.store.standing import MQTT, Addressed, Delivered, Entry, EventKey, Standing, key_of
 from monitor.types import AlertEvent
 
 log = logging.getLogger("vqwatch.ledger")
@@ -43,13 +44,16 @@ _SILENT = "the disk does not answer"
 class AlertLog:
     """Records alert events and then sends them, each at least once, in order per stream; also over restarts.
 
+    MQTT is owed every event; an event may be owed to other destinations besides, each with acknowledgements of its own.
+
     Use as ``async with AlertLog(...) as log:``. All methods belong to the event loop's thread; SQLite is touched by
     one thread of its own alone, so that the loop never waits for a disk.
 
     Args:
         folder: Where ``vqwatch.db`` is kept; made where it is missing. One monitor at a time.
-        send: Hands an event to the receiver; False where it cannot take more now: it is offered again after the
+        send: Hands an event to MQTT; False where it cannot take more now: it is offered again after the
             next ``delivered``. Called in the loop, in order.
+        send_to: Hands an event to another destination, by its name. Called in the loop, in order.
         retry_s: Pause between two attempts at a ledger that fails.
         busy_s: How long a foreign lock is waited for.
         late_s: An event that is not recorded by then is sent all the same.
@@ -71,6 +75,7 @@ class AlertLog:
         folder: Path,
         send: Callable[[AlertEvent], bool],
         *,
+        send_to: Callable[[str, AlertEvent], None] | None = None,
         retry_s: float = 5.0,
         busy_s: float = 1.0,
         late_s: float = 2.0,
@@ -81,13 +86,13 @@ class AlertLog:
     ) -> None:
         self.path = folder / FILE_NAME
         self.standing = Standing()
-        self._send = send
+        self._send, self._send_to = send, send_to
         self._retry_s, self._busy_s, self._late_s = retry_s, busy_s, late_s
         self._max_waiting = max_waiting
         self._keep_s, self._keep_most, self._clock = keep_s, keep_most, clock
         self._trouble: str | None = None
         # The loop's: events not yet recorded, and events that ``send`` has not taken yet.
-        self._unrecorded: dict[EventKey, AlertEvent] = {}
+        self._unrecorded: dict[EventKey, Addressed] = {}
         self._unsent: deque[AlertEvent] = deque()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -139,23 +144,25 @@ class AlertLog:
 
     def send_undelivered(self) -> None:
         """Sends again what an earlier run owed; call it once, before the first ``append``."""
-        self._offer(self.standing.undelivered.values())
+        self._resume(self.standing)
 
-    def append(self, event: AlertEvent) -> None:
-        """Takes an event, to be recorded and then sent; returns at once."""
+    def append(self, event: AlertEvent, also: tuple[str, ...] = ()) -> None:
+        """Takes an event, to be recorded and then sent, to MQTT and ``also``; returns at once."""
         key = key_of(event)
-        self._put(event)
+        addressed = Addressed(event, also)
+        self._put(addressed)
         if self._trouble is not None:
-            self._offer([event])
+            self._hand_over(addressed)
             return
-        self._unrecorded[key] = event
+        self._unrecorded[key] = addressed
         self._idle.clear()
         self._loop.call_later(self._late_s, self._late, key)
 
-    def delivered(self, event: AlertEvent) -> None:
-        """The receiver has acknowledged an event; returns at once."""
-        self._put(Delivered(key_of(event)))
-        self._offer(())
+    def delivered(self, event: AlertEvent, destination: str = MQTT) -> None:
+        """A destination has acknowledged an event, or is never to get it; returns at once."""
+        self._put(Delivered(key_of(event), destination))
+        if destination == MQTT:
+            self._offer(())
 
     async def flush(self, deadline_s: float) -> None:
         """Waits until all that was appended has been sent, or the deadline is over."""
@@ -185,11 +192,24 @@ class AlertLog:
         while self._unsent and self._send(self._unsent[0]):
             self._unsent.popleft()
 
+    def _hand_over(self, addressed: Addressed) -> None:
+        self._offer([addressed.event])
+        if self._send_to is not None:
+            for destination in addressed.also:
+                self._send_to(destination, addressed.event)
+
+    def _resume(self, standing: Standing) -> None:
+        self._offer(standing.undelivered.values())
+        if self._send_to is not None:
+            for destination, events in standing.owed.items():
+                for event in events.values():
+                    self._send_to(destination, event)
+
     def _release(self, until: EventKey | None = None) -> None:
         """Sends what waits to be recorded, up to and with one event, or all."""
         while self._unrecorded:
             key = next(iter(self._unrecorded))
-            self._offer([self._unrecorded.pop(key)])
+            self._hand_over(self._unrecorded.pop(key))
             if key == until:
                 break
         if not self._unrecorded:
@@ -198,7 +218,7 @@ class AlertLog:
     def _opened_late(self, opened: asyncio.Future[Standing]) -> None:
         error = opened.exception()
         if error is None:
-            self._offer(opened.result().undelivered.values())
+            self._resume(opened.result())
         else:
             self._declare(str(error))
 
@@ -282,7 +302,7 @@ class AlertLog:
             self._in_hand = 0
             lost, self._lost = self._lost, 0
             over = self._closing and not self._todo
-        self._tell(self._recorded, [key_of(entry) for entry in batch if isinstance(entry, AlertEvent)], lost)
+        self._tell(self._recorded, [key_of(entry.event) for entry in batch if isinstance(entry, Addressed)], lost)
         return not over
 
     def _write(self, batch: list[Entry]) -> None:
@@ -333,7 +353,7 @@ class AlertLog:
             raise
         if self._blind:
             # It can be read at last: what an earlier run owed goes out now.
-            self._tell(self._offer, list(found.undelivered.values()))
+            self._tell(self._resume, found.copy())
             self._blind = False
         self._mirror = found
         self._ledger, self._inode = ledger, inode_of(self.path)

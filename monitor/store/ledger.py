@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
 from monitor.core.alerts import CLEARED, RAISED
 from monitor.errors import MonitorError
-from monitor.store.standing import Delivered, Entry, Standing, key_of
+from monitor.store.standing import MQTT, Addressed, Delivered, Entry, EventKey, Standing, key_of
 from monitor.types import AlertEvent, Severity, StreamId
 
 #: Version of the tables, in the file's ``user_version``.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 #: "vqwa": tells our files from other programs' ones.
 APPLICATION_ID = 0x76717761
 
@@ -31,9 +31,22 @@ CREATE TABLE event (
     UNIQUE (stream, seq, id)
 );
 CREATE INDEX event_of_alert ON event (id);
-CREATE TABLE outbox (position INTEGER PRIMARY KEY REFERENCES event (position) ON DELETE CASCADE);
 CREATE TABLE active (position INTEGER PRIMARY KEY REFERENCES event (position));
 CREATE TABLE stream (name TEXT PRIMARY KEY, next_seq INTEGER NOT NULL) WITHOUT ROWID;
+"""
+# What is owed to whom.
+_OUTBOX = """
+CREATE TABLE outbox (
+    position INTEGER NOT NULL REFERENCES event (position) ON DELETE CASCADE, destination TEXT NOT NULL,
+    PRIMARY KEY (position, destination)
+) WITHOUT ROWID;
+"""
+# In version 1 there was MQTT alone, and a position in the outbox was owed to it.
+_FROM_1 = f"""
+ALTER TABLE outbox RENAME TO outbox_1;
+{_OUTBOX}
+INSERT INTO outbox SELECT position, '{MQTT}' FROM outbox_1;
+DROP TABLE outbox_1;
 """
 _INSERT = (
     f"INSERT INTO event ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) "
@@ -115,12 +128,12 @@ class Ledger:
         db.execute("PRAGMA journal_size_limit = 1048576")
         with self._transaction():
             version = _checked_version(db, self.path)
-            if version == 0:
-                for statement in _TABLES.split(";"):
+            if version < SCHEMA_VERSION:
+                for statement in (_TABLES + _OUTBOX if version == 0 else _FROM_1).split(";"):
                     db.execute(statement)
                 db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-                self.created = True
+                self.created = version == 0
         findings = [row[0] for row in db.execute("PRAGMA integrity_check(1)")]
         if findings != ["ok"]:
             raise CorruptLedger(findings[0])
@@ -133,21 +146,26 @@ class Ledger:
                 if isinstance(entry, Delivered):
                     self._db.execute(
                         "DELETE FROM outbox WHERE position = "
-                        "(SELECT position FROM event WHERE stream = ? AND seq = ? AND id = ?)",
-                        entry.key,
+                        "(SELECT position FROM event WHERE stream = ? AND seq = ? AND id = ?) AND destination = ?",
+                        (*entry.key, entry.destination),
                     )
+                elif isinstance(entry, Addressed):
+                    self._record(entry.event, (MQTT, *entry.also))
                 else:
-                    self._record(entry, owed=True)
+                    self._record(entry, (MQTT,))
         self._unpruned += len(entries)
         if self._unpruned >= _PRUNE_EVERY:
             self.prune()
 
     def adopt(self, standing: Standing) -> None:
         """Takes over what another ledger, now lost, held open."""
-        events = {key_of(event): event for event in standing.active.values()} | standing.undelivered
+        owed = {MQTT: standing.undelivered} | standing.owed
+        events = {key_of(event): event for event in standing.active.values()}
+        for undelivered in owed.values():
+            events |= undelivered
         with self._transaction():
             for key in sorted(events):
-                self._record(events[key], owed=key in standing.undelivered)
+                self._record(events[key], [name for name, undelivered in owed.items() if key in undelivered])
             for stream, seq in standing.next_seq.items():
                 self._number_after(stream, seq)
 
@@ -165,7 +183,9 @@ class Ledger:
         newest = _number(self._db, "SELECT max(position) FROM event")
         least, most = newest - self._keep_least, newest - self._keep_most
         with self._transaction():
-            self.dropped += self._db.execute("DELETE FROM outbox WHERE position <= ?", (most,)).rowcount
+            # An event counts once, however many destinations it was owed to.
+            self.dropped += _number(self._db, f"SELECT count(DISTINCT position) FROM outbox WHERE position <= {most}")
+            self._db.execute("DELETE FROM outbox WHERE position <= ?", (most,))
             gone = self._db.execute(
                 "DELETE FROM event WHERE position <= ? AND (position <= ? OR coalesce(cleared_at, raised_at) < ?) "
                 "AND position NOT IN (SELECT position FROM outbox) AND position NOT IN (SELECT position FROM active)",
@@ -179,13 +199,13 @@ class Ledger:
         """Lets go of the file."""
         self._db.close()
 
-    def _record(self, event: AlertEvent, *, owed: bool) -> None:
+    def _record(self, event: AlertEvent, to: Iterable[str]) -> None:
         done = self._db.execute(_INSERT, _row(event))
         if done.rowcount != 1:
             return
         position = done.lastrowid
-        if owed:
-            self._db.execute("INSERT INTO outbox VALUES (?)", (position,))
+        for destination in to:
+            self._db.execute("INSERT INTO outbox VALUES (?, ?)", (position, destination))
         if event.status == RAISED:
             self._db.execute("INSERT INTO active VALUES (?)", (position,))
         elif event.status == CLEARED:
@@ -221,8 +241,8 @@ def read_standing(path: Path) -> Standing | None:
     for options in ("mode=ro", *(["mode=ro&immutable=1"] if whole else [])):
         try:
             with closing(sqlite3.connect(f"file:{quote(str(path))}?{options}", uri=True, timeout=0.5)) as db:
-                if _checked_version(db, path) == SCHEMA_VERSION:
-                    return _standing(db)
+                if (version := _checked_version(db, path)) > 0:
+                    return _standing(db, version)
         except (sqlite3.Error, LedgerRefused):
             continue
     return None
@@ -238,18 +258,23 @@ def _checked_version(db: sqlite3.Connection, path: Path) -> int:
     return version
 
 
-def _standing(db: sqlite3.Connection) -> Standing:
+def _standing(db: sqlite3.Connection, version: int = SCHEMA_VERSION) -> Standing:
     columns = ", ".join(f"event.{name}" for name in _COLUMNS)
     active = [
         _event(row) for row in db.execute(f"SELECT {columns} FROM active JOIN event USING (position) ORDER BY position")
     ]
-    owed = [
-        _event(row) for row in db.execute(f"SELECT {columns} FROM outbox JOIN event USING (position) ORDER BY position")
-    ]
+    destination = "destination" if version > 1 else f"'{MQTT}'"
+    owed: dict[str, dict[EventKey, AlertEvent]] = {}
+    for name, *row in db.execute(
+        f"SELECT {destination}, {columns} FROM outbox JOIN event USING (position) ORDER BY position"
+    ):
+        event = _event(row)
+        owed.setdefault(name, {})[key_of(event)] = event
     return Standing(
         {event.id: event for event in active},
-        {key_of(event): event for event in owed},
+        owed.pop(MQTT, {}),
         {StreamId(name): seq for name, seq in db.execute("SELECT name, next_seq FROM stream")},
+        owed,
     )
 
 

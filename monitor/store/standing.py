@@ -18,15 +18,33 @@ class EventKey(NamedTuple):
     alert: str
 
 
+#: The destination that every event is owed to. Others have names of their own, each with acknowledgements of its own.
+MQTT = "mqtt"
+
+
+@dataclass(frozen=True, slots=True)
+class Addressed:
+    """An event that is owed to more destinations than MQTT.
+
+    Attributes:
+        event: The event.
+        also: Names of those destinations, without repeats.
+    """
+
+    event: AlertEvent
+    also: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """A receiver has acknowledged an event."""
+    """A destination has acknowledged an event, or will never be owed it again."""
 
     key: EventKey
+    destination: str = MQTT
 
 
-#: What is written into a ledger.
-Entry = AlertEvent | Delivered
+#: What is written into a ledger; a bare event is owed to MQTT alone.
+Entry = AlertEvent | Addressed | Delivered
 
 
 def key_of(event: AlertEvent) -> EventKey:
@@ -40,29 +58,44 @@ class Standing:
 
     Attributes:
         active: Raises without a clear, by alert id, in the order of recording.
-        undelivered: Events that no receiver has acknowledged, in the order of recording.
+        undelivered: Events that MQTT has not acknowledged, in the order of recording.
         next_seq: Number of the next event, by stream.
+        owed: Events that other destinations have not acknowledged, by destination, in the order of recording.
     """
 
     active: dict[str, AlertEvent] = field(default_factory=dict)
     undelivered: dict[EventKey, AlertEvent] = field(default_factory=dict)
     next_seq: dict[StreamId, int] = field(default_factory=dict)
+    owed: dict[str, dict[EventKey, AlertEvent]] = field(default_factory=dict)
 
     def copy(self) -> Standing:
         """An independent one."""
-        return Standing(dict(self.active), dict(self.undelivered), dict(self.next_seq))
+        owed = {destination: dict(events) for destination, events in self.owed.items()}
+        return Standing(dict(self.active), dict(self.undelivered), dict(self.next_seq), owed)
 
     def take(self, entry: Entry) -> None:
         """Takes in what was written."""
         if isinstance(entry, Delivered):
+            self._settle(entry)
+            return
+        event, also = (entry.event, entry.also) if isinstance(entry, Addressed) else (entry, ())
+        self.undelivered[key_of(event)] = event
+        for destination in also:
+            self.owed.setdefault(destination, {})[key_of(event)] = event
+        self.next_seq[event.stream] = max(self.next_seq.get(event.stream, 1), event.seq + 1)
+        if event.status == RAISED:
+            self.active[event.id] = event
+        elif event.status == CLEARED:
+            self.active.pop(event.id, None)
+
+    def _settle(self, entry: Delivered) -> None:
+        if entry.destination == MQTT:
             self.undelivered.pop(entry.key, None)
             return
-        self.undelivered[key_of(entry)] = entry
-        self.next_seq[entry.stream] = max(self.next_seq.get(entry.stream, 1), entry.seq + 1)
-        if entry.status == RAISED:
-            self.active[entry.id] = entry
-        elif entry.status == CLEARED:
-            self.active.pop(entry.id, None)
+        owed = self.owed.get(entry.destination, {})
+        owed.pop(entry.key, None)
+        if not owed:
+            self.owed.pop(entry.destination, None)
 
     def active_on(self, stream: StreamId) -> tuple[AlertEvent, ...]:
         """Alerts of one stream that are up."""

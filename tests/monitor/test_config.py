@@ -11,6 +11,7 @@ from monitor.core.alert_book import default_rules
 from monitor.errors import UsageError
 from monitor.rule_sections import ExpectSection, ProfileSection, RuleSection, ScheduleSection, parse_duration
 from monitor.rules import rules_of
+from monitor.webhook_section import WebhookSection
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "configs" / "example.yaml"
 
@@ -24,6 +25,9 @@ def write(folder: Path, text: str) -> Path:
 def test_the_example_names_every_key_at_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STUDIO_PASSWORD", "pa@ss")
     monkeypatch.setenv("SRT_PASSPHRASE", "pa@ss-phrase")
+    monkeypatch.setenv("NOC_HOOK", "pa@ss-hook")
+    monkeypatch.setenv("NOC_KEY", "pa@ss-key")
+    monkeypatch.setenv("SLACK_WEBHOOK_URL", "https://chat.example/pa@ss-chat")
     example = load_config(EXAMPLE)
     plain = Config()
     for section in ("model", "sampling", "engine", "broker", "http", "ingest", "history"):
@@ -39,6 +43,7 @@ def test_the_example_names_every_key_at_its_default(monkeypatch: pytest.MonkeyPa
         (ProfileSection, list(written["profiles"].values())),
         (ExpectSection, [written["profiles"]["sport"]["expect"]]),
         (StreamSection, written["streams"]),
+        (WebhookSection, written["webhooks"]),
     ]
     for model, sections in models:
         keys = {field.alias or name for name, field in model.model_fields.items()} - {"data_dir"}

@@ -99,6 +99,39 @@ async def test_the_next_run_sends_again_what_nobody_acknowledged_and_knows_what_
         assert not log.standing.undelivered
 
 
+class Others:
+    """Keeps what each other destination is sent."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.got: dict[str, list[AlertEvent]] = {}
+
+    def send(self, destination: str, event: AlertEvent) -> None:
+        assert event.seq in recorded(self.folder)
+        self.got.setdefault(destination, []).append(event)
+
+
+async def test_other_destinations_get_what_is_theirs_and_the_next_run_what_they_did_not_acknowledge(
+    tmp_path: Path,
+) -> None:
+    receiver, others = Receiver(), Others(tmp_path)
+    receiver.room = 0  # MQTT, which takes nothing, holds nobody else up
+    events = [raised(seq) for seq in range(1, 5)]
+    async with AlertLog(tmp_path, receiver.send, send_to=others.send) as log:
+        for event, also in zip(events, [("a", "b"), ("b",), (), ("a",)], strict=True):
+            log.append(event, also)
+        await log.flush(20)
+        assert others.got == {"a": [events[0], events[3]], "b": [events[0], events[1]]}
+        log.delivered(events[0], "a")
+        log.delivered(events[1], "b")
+
+    again = Others(tmp_path)
+    async with AlertLog(tmp_path, Receiver().send, send_to=again.send) as log:
+        log.send_undelivered()
+        assert again.got == {"a": [events[3]], "b": [events[0]]}
+        assert len(log.standing.undelivered) == 4
+
+
 async def test_a_receiver_without_room_gets_the_rest_in_order_as_it_delivers(tmp_path: Path) -> None:
     receiver = Receiver()
     receiver.room = 2

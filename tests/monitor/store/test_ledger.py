@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,8 +16,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from monitor.store import ledger as ledger_module
 from monitor.store.ledger import CorruptLedger, Ledger, LedgerRefused, read_standing
-from monitor.store.standing import Delivered, Standing, key_of
+from monitor.store.standing import Addressed, Delivered, Standing, key_of
 from monitor.types import AlertEvent, Severity, StreamId
 
 CAM = StreamId("cam")
@@ -81,6 +83,111 @@ def test_an_event_written_twice_is_there_once_and_not_owed_again(opened: Callabl
     ledger.write([raised(1)])
     assert ledger.events() == [raised(1)]
     assert not ledger.standing().undelivered
+
+
+def test_each_destination_has_its_own_acknowledgements_also_for_the_next_process(opened: Callable[..., Ledger]) -> None:
+    events = [raised(seq) for seq in range(1, 5)]
+    ledger = opened()
+    ledger.write([Addressed(events[0], ("a", "b")), Addressed(events[1], ()), Addressed(events[2], ("b",)), events[3]])
+    ledger.write([Delivered(key_of(events[0])), Delivered(key_of(events[0]), "b"), Delivered(key_of(events[1]), "b")])
+    ledger.close()
+    standing = opened().standing()
+    assert standing.undelivered == {key_of(e): e for e in events[1:]}
+    assert standing.owed == {"a": {key_of(events[0]): events[0]}, "b": {key_of(events[2]): events[2]}}
+
+
+def test_what_is_written_and_what_a_standing_takes_in_agree(opened: Callable[..., Ledger]) -> None:
+    entries = [
+        Addressed(raised(1), ("a", "b")),
+        Addressed(raised(2), ("a",)),
+        Delivered(key_of(raised(1)), "a"),
+        Delivered(key_of(raised(1)), "b"),
+        Delivered(key_of(raised(2))),
+        Delivered(key_of(raised(9)), "nobody"),
+    ]
+    ledger, mirror = opened(), Standing()
+    ledger.write(entries)
+    for entry in entries:
+        mirror.take(entry)
+    assert ledger.standing() == mirror
+    copy = mirror.copy()
+    mirror.take(Delivered(key_of(raised(2)), "a"))
+    assert copy == ledger.standing() != mirror
+    heir = opened("heir.db")
+    heir.adopt(copy)
+    assert heir.standing() == copy
+
+
+# As the first version made it; what was released is not to be edited.
+TABLES_1 = """
+CREATE TABLE event (
+    position INTEGER PRIMARY KEY AUTOINCREMENT,
+    stream TEXT NOT NULL, seq INTEGER NOT NULL, id TEXT NOT NULL, rule TEXT NOT NULL, severity TEXT NOT NULL,
+    status TEXT NOT NULL, raised_at REAL NOT NULL, value REAL, threshold REAL, cleared_at REAL, cause TEXT,
+    cause_p REAL, worst_at REAL,
+    UNIQUE (stream, seq, id)
+);
+CREATE INDEX event_of_alert ON event (id);
+CREATE TABLE outbox (position INTEGER PRIMARY KEY REFERENCES event (position) ON DELETE CASCADE);
+CREATE TABLE active (position INTEGER PRIMARY KEY REFERENCES event (position));
+CREATE TABLE stream (name TEXT PRIMARY KEY, next_seq INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO event VALUES (1, 'cam', 1, 'cam-1', 'lost', 'major', 'raised', 1800000000.0, 0.1, 1.0, NULL, 'blur', 0.7,
+    1800000000.0);
+INSERT INTO event VALUES (2, 'cam', 2, 'cam-2', 'lost', 'major', 'raised', 1800000000.0, 0.1, 1.0, NULL, 'blur', 0.7,
+    1800000000.0);
+INSERT INTO outbox VALUES (2);
+INSERT INTO active VALUES (1);
+INSERT INTO active VALUES (2);
+INSERT INTO stream VALUES ('cam', 3);
+PRAGMA application_id = 0x76717761;
+PRAGMA user_version = 1;
+"""
+
+
+@pytest.fixture
+def first_version(tmp_path: Path) -> Path:
+    path = tmp_path / "vqwatch.db"
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(TABLES_1)
+    return path
+
+
+def test_a_ledger_of_the_first_version_goes_on_with_all_that_it_held(
+    opened: Callable[..., Ledger], first_version: Path
+) -> None:
+    one, two = raised(1), raised(2)
+    held = Standing({e.id: e for e in (one, two)}, {key_of(two): two}, {CAM: 3})
+    assert read_standing(first_version) == held
+    ledger = opened()
+    assert not ledger.created
+    assert ledger.standing() == held
+    assert ledger.events() == [one, two]
+    ledger.write([Addressed(cleared(one, 3), ("a",)), Delivered(key_of(two))])
+    ledger.close()
+    again = opened().standing()
+    assert list(again.undelivered) == list(again.owed["a"]) == [key_of(cleared(one, 3))]
+    assert list(again.active) == ["cam-2"]
+
+
+def test_a_migration_that_fails_leaves_the_first_version_whole(
+    opened: Callable[..., Ledger], first_version: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = ledger_module._FROM_1
+    monkeypatch.setattr(ledger_module, "_FROM_1", whole.replace("DROP TABLE outbox_1", "DROP TABLE not_there"))
+    with pytest.raises(sqlite3.OperationalError, match="not_there"):
+        opened()
+    monkeypatch.setattr(ledger_module, "_FROM_1", whole)
+    assert list(opened().standing().undelivered) == [key_of(raised(2))]
+
+
+def test_an_event_dropped_for_want_of_room_counts_once_however_many_it_was_owed_to(
+    opened: Callable[..., Ledger],
+) -> None:
+    ledger = opened(keep_most=5, keep_least=1)
+    ledger.write([Addressed(raised(seq), ("a", "b")) for seq in range(1, 9)])
+    ledger.prune()
+    assert ledger.dropped == 3
+    assert len(ledger.standing().owed["a"]) == 5
 
 
 def test_a_write_that_fails_half_way_leaves_nothing_behind(opened: Callable[..., Ledger]) -> None:
