@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     write_provenance(args.out / "sources.csv", train, held)
     jobs: list[Job] = [
         *picture_jobs(train, args.pictures, args.out / "pictures", args.seed),
-        *picture_jobs(held, args.pictures // 10, args.out / "pictures-holdout", args.seed + 1),
+        *picture_jobs(held, -(-args.pictures // 10), args.out / "pictures-holdout", args.seed + 1),
         *clip_jobs(train, args.groups, args.out / "clips", args.seed + 2, args.kinds),
         *clip_jobs(held, args.holdout_groups, args.out / "clips-holdout", args.seed + 3, args.kinds),
         *control_jobs(held, args.controls, args.out / "controls-holdout", args.seed + 4),

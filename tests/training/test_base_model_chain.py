@@ -43,8 +43,8 @@ def test_the_command_chain_makes_a_bundle_that_scores(tmp_path: Path, clip_maker
     for seed in range(8):
         still(sources / f"still{'abcdefgh'[seed]}.png", seed)
     run(
-        "training", "synthesise", "--sources", sources, "--out", data, "--pictures", 10, "--groups", 2,
-        "--holdout-groups", 2, "--controls", 1, "--jobs", 2, "--seed", 3,
+        "training", "synthesise", "--sources", sources, "--out", data, "--pictures", 3, "--groups", 1,
+        "--holdout-groups", 1, "--controls", 1, "--jobs", 2, "--seed", 3,
     )  # fmt: skip
     trunk, head = tmp_path / "trunk.pt", tmp_path / "head.pt"
     run("training", "trunk", "--data", data, "--out", trunk, "--width", 0.125, "--epochs", 0.3, "--batch", 16)
