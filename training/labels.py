@@ -48,8 +48,6 @@ _SSIM_CLEAN_DB, _SSIM_SPAN_DB = 21.0, 18.0
 #: The same of XPSNR: where SSIM's two lie on the line through both values of 8 contents x 4 spatial types x 5 levels at
 #: 640x360 (those with SSIM below 24 dB, r = .95), 36.9 and 20.3 by least squares, 37.4 and 21.5 by reduced major axis.
 _XPSNR_CLEAN_DB, _XPSNR_SPAN_DB = 37.0, 21.0
-#: What identical pictures count as.
-XPSNR_CAP_DB = 60.0
 
 
 def spatial_scales(facts: Sequence[ClipFacts], reference: Reference = "ssim") -> dict[str, float]:

@@ -35,7 +35,7 @@ from training.sources import Content, StillShot, crop_16_9, find_contents, fits,
 from training.ssim import fragment_ssim_db
 from training.synthesis import SPEC, ClipFacts
 from training.workers import parse_jobs, workers
-from training.xpsnr import XpsnrMeter, clip_db
+from training.xpsnr import CAP_DB, XpsnrMeter, clip_db
 
 #: Types of LIVE-APV, in its order.
 LIVE_APV_TYPES = ("aliasing", "compression", "frame_drop", "flicker", "interlacing", "judder")
@@ -263,7 +263,7 @@ def make_content(content: StandinContent, out: Path, settings: Settings) -> None
         written = write_clip(out / "clips" / name, seen, content.fps, codec=_CODEC, quality=_CRF)
         if written != length:
             raise DataError(name, [f"{written} pictures came out of {length}"])
-        xpsnr = clip_db(meter.values().y, labels.XPSNR_CAP_DB) if meter is not None else None
+        xpsnr = clip_db(meter.values().y, CAP_DB) if meter is not None else None
         # Motion per 1/25 s, whatever the rate.
         facts = ClipFacts(
             content.name, content.stem, kind, level, "", settings.width, settings.height,

@@ -8,7 +8,7 @@ pseudo-labels, never opinions of people.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice, pairwise
 from pathlib import Path
@@ -18,12 +18,14 @@ import numpy.typing as npt
 
 from engines.preprocess import InputMode, InputSpec, PictureCutter
 from monitor.core.side_channel import SideChannel
+from monitor.core.strips import measure_strips
 from monitor.types import CAUSES
 from training.benign import COMPARABLE, VARIANTS, Tick, benign_clip
 from training.distortions import distort, mild_encode
 from training.pictures import Picture, to_frame
 from training.sources import Content, clean_clip, fits
 from training.ssim import fragment_ssim_db
+from training.xpsnr import CAP_DB, XpsnrMeter, clip_db
 
 U8 = npt.NDArray[np.uint8]
 Rng = np.random.Generator
@@ -48,6 +50,8 @@ SPEC = InputSpec(InputMode.FRAGMENTS, grid=4, patch=32, colour="yuv")
 #: measured, woven fields of a talking head at 0.2 leave SSIM and every comb figure where they were, at 1.3 not.
 _NEEDS_MOTION = ("interlacing", "judder", "frame_drop")
 _LEAST_MOTION = 0.8
+#: What a full-reference value of whole pictures grades.
+_GRADED = ("compression", "aliasing", "blur", "noise")
 #: Contents that are tried before a group is given up.
 _TRIES = 12
 #: Where in a chain from camera to viewer each impairment arises; mixtures apply them in this order.
@@ -103,7 +107,10 @@ def make_group(content: Content, others: list[Content], kind: str, out: Path, se
     facts = []
 
     def keep(pictures: Iterable[Picture], ticks: list[Tick], level: int, benign: str) -> None:
-        cut = _cut_clip(islice(pictures, CLIP_LENGTH), ticks)
+        meter = XpsnrMeter(SAMPLE_FPS) if level and kind in _GRADED else None
+        pictures = islice(pictures, CLIP_LENGTH)
+        cut = _cut_clip(_metered(pictures, clean, meter) if meter else pictures, ticks)
+        xpsnr = clip_db(meter.values().y, CAP_DB) if meter else None
         compare = level > 0 or benign in COMPARABLE
         shown = zip(reference[::5], cut["y"][::5], strict=True)
         ssim = [fragment_ssim_db(r, d) for r, d in shown] if compare else [24.0]  # type: ignore[arg-type]
@@ -111,7 +118,7 @@ def make_group(content: Content, others: list[Content], kind: str, out: Path, se
         beside = (second, second_level) if level else ("", 0)
         facts.append(
             ClipFacts(
-                content.name, content.stem, named, level, benign, *size, motion, float(np.mean(ssim)), None, *beside
+                content.name, content.stem, named, level, benign, *size, motion, float(np.mean(ssim)), xpsnr, *beside
             )
         )
         for name, value in cut.items():
@@ -199,10 +206,11 @@ def _cut_clip(pictures: Iterable[Picture], ticks: list[Tick]) -> dict[str, npt.N
         cut = cutter.cut(to_frame(picture))
         arrays["y"].append(cut.pixels[0])
         arrays["uv"].append(cut.pixels[1:, ::2, ::2])
+        strips = measure_strips(cut.columns, cut.rows)
         for fps, (side_channel, chosen) in sides.items():
             if t in chosen:
                 held, step = chosen[t]
-                vector = side_channel.push(cut.luma, cut.columns, cut.rows, step=step, held=held)
+                vector = side_channel.push(cut.luma, strips, step=step, held=held)
                 arrays[side_name(fps)].append(vector)
     return {name: np.stack(values) for name, values in arrays.items()}
 
@@ -227,6 +235,13 @@ def rate_ticks(ticks: list[Tick], fps: float) -> list[tuple[int, Tick]]:
     indices = [int(k * ratio + 1e-9) for k in range(int(np.ceil(len(ticks) / ratio - 1e-9)))]
     steps = [1.0, *(float(at[b] - at[a]) / ratio for a, b in pairwise(indices))]
     return [(i, Tick(step == 0, step or 1.0)) for i, step in zip(indices, steps, strict=True)]
+
+
+def _metered(pictures: Iterable[Picture], clean: Iterable[Picture], meter: XpsnrMeter) -> Iterator[Picture]:
+    """The pictures as they are, compared on their way with the clean ones."""
+    for picture, reference in zip(pictures, clean, strict=False):
+        meter.push(reference, picture)
+        yield picture
 
 
 def _fragments_y(picture: Picture) -> U8:

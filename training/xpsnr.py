@@ -24,6 +24,8 @@ from training.pictures import Picture, to_frame
 F64 = npt.NDArray[np.float64]
 
 FILTER = "xpsnr"
+#: What a clip that equals its reference counts as.
+CAP_DB = 60.0
 
 
 class PlanesDb(NamedTuple):

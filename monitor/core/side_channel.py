@@ -1,9 +1,9 @@
 """The side channel: about twenty numbers a sample that tell what the trunk cannot see or sees too rarely.
 
-It works at the full analysed rate on a small luma picture (motion, stillness, luma and contrast steps, cadence)
-and on native strips (combs, block edges, sharpness). Measured while the first model was made, it carries most of
-what is known about temporal faults. State is three small luma pictures, two seconds of repeats and a few counters per
-stream.
+It works at the full analysed rate on a small luma picture (motion, stillness, luma and contrast steps, cadence) and
+on native strips (`monitor.core.strips`: combs, block edges, sharpness, resampling). Measured while the first model was
+made, it carries most of what is known about temporal faults. State is three small luma pictures, two seconds of repeats
+and a few counters per stream.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from statistics import median
 
 import numpy as np
 
+from monitor.core.strips import StripFigures
 from monitor.types import F32, U8
 
 #: Order of the numbers; part of a bundle's numeric identity. Versions only add at the end, so that a head made for an
@@ -44,10 +45,17 @@ SIDE_NAMES = (
     "longest_still",
     "regular_repeats",
     "log_jump",
+    "curvature_ratio",
+    "octave_ratio_1",
+    "octave_ratio_2",
+    "curvature_ratio_vertical",
+    "octave_ratio_vertical",
+    "period_across",
+    "period_down",
 )
-SIDE_VERSION = 2
+SIDE_VERSION = 3
 #: How many numbers each version has.
-SIDE_SIZES = {1: 21, 2: len(SIDE_NAMES)}
+SIDE_SIZES = {1: 21, 2: 25, 3: len(SIDE_NAMES)}
 
 _BLOCK = 8
 #: A block counts as still under a quarter of a grey level of mean change: below any encoder's noise on a moving
@@ -60,10 +68,6 @@ _REGULAR_CAP = 20  # repeats
 #: Moving samples whose median motion a jump is measured against: half a second at 25 fps.
 _USUAL = 12
 _FLOOR = 0.05  # grey levels: keeps logarithms finite and quiet on still pictures
-#: Comb teeth: a line that differs from both neighbours by this much in the same direction...
-_COMB_STEP = 12
-#: ...while the neighbours agree to this much.
-_COMB_SAME = 10
 
 
 @dataclass(slots=True)
@@ -93,29 +97,26 @@ class SideChannel:
         self._repeats: deque[bool] = deque(maxlen=_RUN_CAP)
         self._moving: deque[float] = deque(maxlen=_USUAL)
 
-    def push(self, luma: U8, columns: U8, rows: U8, *, step: float = 1.0, held: bool = False) -> F32:
+    def push(self, luma: U8, strips: StripFigures, *, step: float = 1.0, held: bool = False) -> F32:
         """Numbers of the next sample.
 
         Args:
             luma: (88, 160) uint8 small luma.
-            columns: (n, H, 8) uint8 native column strips.
-            rows: (n, 8, W) uint8 native row strips.
+            strips: Figures of the picture's native strips.
             step: Media time from the previous sample's picture to this one's, in samples. 2 where the grid skipped a
                 picture: motion is normalised by it, so that cadence conversion by the grid does not read as judder.
             held: The grid itself repeats the previous picture (a 24 fps source on a 25 fps grid). The previous
                 numbers stand; a repeat or gap of the source must not be flagged so.
 
         Returns:
-            (25,) float32 in the order of SIDE_NAMES.
+            (32,) float32 in the order of SIDE_NAMES.
         """
         previous = self._previous
         if held and previous is not None:
             return previous.vector
         now = luma.astype(np.int16)
         mean, sd = float(now.mean()), float(now.std())
-        comb_ratio, comb_share = _combs(columns)
-        vertical, laplacian, laplacian_median = _block_edges_and_sharpness(rows)
-        horizontal = _phase_excess(np.abs(_differences(columns, axis=1)).mean(axis=(0, 2), dtype=np.float64))
+        laplacian = strips.laplacian
 
         if previous is None:
             previous = _Previous(now, now, 0.0, mean, sd, laplacian, np.zeros(0, np.float32))
@@ -148,13 +149,13 @@ class SideChannel:
                 np.log(float(second) + _FLOOR),
                 mean / 255.0,
                 sd / 64.0,
-                comb_ratio,
-                np.log(comb_share + 1e-4),
-                vertical,
-                horizontal,
+                strips.comb_ratio,
+                np.log(strips.comb_share + 1e-4),
+                strips.blockiness_vertical,
+                strips.blockiness_horizontal,
                 np.log(laplacian + _FLOOR),
                 min(max(np.log((laplacian + _FLOOR) / (previous.laplacian + _FLOOR)), -2.0), 2.0),
-                np.log(laplacian_median + _FLOOR),
+                np.log(strips.laplacian_median + _FLOOR),
                 np.log1p(self._still_run),
                 np.log1p(self._since_still),
                 np.log1p(self._period_change),
@@ -162,6 +163,7 @@ class SideChannel:
                 np.log1p(_longest_run(self._repeats)),
                 np.log1p(self._regular),
                 np.log((motion + _FLOOR) / (usual + _FLOOR)),
+                *strips.ratios,
             ],
             dtype=np.float32,
         )
@@ -194,10 +196,6 @@ def _longest_run(repeats: deque[bool]) -> int:
     return longest
 
 
-def _differences(strips: U8, axis: int) -> np.ndarray:
-    return np.diff(strips.astype(np.int16), axis=axis)
-
-
 def _block_means(change: np.ndarray) -> np.ndarray:
     """Means of 8x8 blocks of the absolute change, (11, 20) float64, in grey levels."""
     height, width = change.shape
@@ -205,30 +203,3 @@ def _block_means(change: np.ndarray) -> np.ndarray:
     blocks = blocks.reshape(height // _BLOCK, _BLOCK, width // _BLOCK, _BLOCK)
     means: np.ndarray = blocks.mean(axis=(1, 3), dtype=np.float64)
     return means
-
-
-def _combs(columns: U8) -> tuple[float, float]:
-    """Comb log-ratio (adjacent against every-second-line differences) and the share of comb pixels."""
-    lines = columns.astype(np.int16)
-    adjacent = lines[:, 1:] - lines[:, :-1]
-    skip = np.abs(adjacent[:, 1:] + adjacent[:, :-1])
-    ratio = np.log((np.abs(adjacent).mean(dtype=np.float64) + 0.25) / (float(skip.mean(dtype=np.float64)) + 0.25))
-    above, below = adjacent[:, :-1], -adjacent[:, 1:]
-    one_sided = (np.minimum(above, below) > _COMB_STEP) | (np.maximum(above, below) < -_COMB_STEP)
-    teeth = one_sided & (skip < _COMB_SAME)
-    return float(ratio), float(teeth.mean())
-
-
-def _phase_excess(profile: np.ndarray) -> float:
-    """How much the strongest of eight phases of a difference profile stands out, as a log-ratio to their median."""
-    length = profile.shape[0] // _BLOCK * _BLOCK
-    phases = profile[:length].reshape(-1, _BLOCK).mean(axis=0)
-    return float(np.log((phases.max() + _FLOOR) / (np.median(phases) + _FLOOR)))
-
-
-def _block_edges_and_sharpness(rows: U8) -> tuple[float, float, float]:
-    """Vertical block-edge excess, mean |Laplacian| and the median over strips of it, from the row strips."""
-    across = _differences(rows, axis=2)
-    vertical = _phase_excess(np.abs(across).mean(axis=(0, 1), dtype=np.float64))
-    per_strip = np.abs(np.diff(across, axis=2)).mean(axis=(1, 2), dtype=np.float64)
-    return vertical, float(per_strip.mean()), float(np.median(per_strip))

@@ -25,6 +25,7 @@ from engines.base import FeatureEngine
 from engines.preprocess import PictureCutter
 from monitor.core.detectors import Detectors
 from monitor.core.side_channel import SideChannel
+from monitor.core.strips import measure_strips
 from monitor.ingest.mailbox import Mailbox, OverflowPolicy
 from monitor.ingest.pyav_source import PyAvSource
 from monitor.ingest.source_thread import SourceThread
@@ -171,7 +172,7 @@ def _preprocessor(scoring: BundleScoring, pictures: Sequence[av.VideoFrame]) -> 
         nonlocal position
         cut = cutter.cut(pictures[position % len(pictures)])
         if scoring.with_side_channel:
-            side.push(cut.luma, cut.columns, cut.rows)
+            side.push(cut.luma, measure_strips(cut.columns, cut.rows))
         detectors.push(cut.luma)
         position += 1
         return 1

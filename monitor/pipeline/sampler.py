@@ -12,6 +12,7 @@ from monitor.core.detectors import Detectors
 from monitor.core.frame_rate import FrameRateMeter
 from monitor.core.sampling import SampleGrid, Tick
 from monitor.core.side_channel import SideChannel
+from monitor.core.strips import StripFigures, measure_strips
 from monitor.core.timestamps import MediaClock, Verdict
 from monitor.ingest.pyav_source import Decoded
 from monitor.types import TIME_BASE_HZ, DropCause, Frame, PictureFacts, Sample, StreamId
@@ -127,6 +128,7 @@ class StreamSampler:
         self._grid: SampleGrid[Frame] = SampleGrid(self._fps)
         self._side = SideChannel()
         self._last_cut: Cut | None = None
+        self._last_strips: StripFigures | None = None
 
     def _sample(self, tick: Tick[Frame]) -> None:
         frame = tick.payload
@@ -135,6 +137,7 @@ class StreamSampler:
         if cut is None or not tick.held:
             try:
                 cut = self._last_cut = self._cutter.cut(frame.picture)
+                self._last_strips = None
             except PictureError as error:
                 self.picture_error = str(error)
                 self.counts.unsupported += 1
@@ -146,7 +149,9 @@ class StreamSampler:
         side = None
         if self._with_side_channel:
             step = tick.shown_step_90k * float(self._fps) / TIME_BASE_HZ or 1.0
-            side = self._side.push(cut.luma, cut.columns, cut.rows, step=step, held=by_grid)
+            # A picture that is held has the figures that it had.
+            strips = self._last_strips = self._last_strips or measure_strips(cut.columns, cut.rows)
+            side = self._side.push(cut.luma, strips, step=step, held=by_grid)
         facts = self._detectors.push(cut.luma, held_gap=tick.gap, held=tick.held)
         self.counts.repeated += facts.repeated
         self.latest = (facts, frame.received_s)

@@ -1,0 +1,191 @@
+"""Figures of one picture's native strips: combs, block edges, sharpness, and traces of resampling.
+
+Strips are full-height columns and full-width rows of native pixels, so that pixel-exact patterns (a comb's lines, an
+encoder's 8x8 grid, a scaler's period) survive; everything else about the picture is read from its small luma.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from monitor.types import U8
+
+I16 = npt.NDArray[np.int16]
+F64 = npt.NDArray[np.float64]
+
+_BLOCK = 8
+_FLOOR = 0.05  # grey levels: keeps logarithms finite and quiet on flat pictures
+#: Comb teeth: a line that differs from both neighbours by this much in the same direction...
+_COMB_STEP = 12
+#: ...while the neighbours agree to this much.
+_COMB_SAME = 10
+#: Widths of the local averages that take the picture itself out of a profile of curvature: its level, its strength.
+_LEVEL_WIDTH, _STRENGTH_WIDTH = 17, 33
+#: Cycles a pixel. Below it a picture's own structure rules.
+_LOWEST = 0.1
+#: About multiples of 1/8, where encoders' block edges lie.
+_BLOCK_BAND = 0.005
+#: Shortest profile in which a period can be told.
+_SHORTEST = 64
+
+
+class StripFigures(NamedTuple):
+    """What the side channel takes of a picture's native strips.
+
+    Attributes:
+        comb_ratio: Log-ratio of adjacent-line to every-second-line differences; 0.7 for woven fields.
+        comb_share: Share of pixels that are comb teeth, in [0, 1].
+        blockiness_vertical: Log-ratio of the strongest of 8 column phases of horizontal differences to their median.
+        blockiness_horizontal: The same down the lines.
+        laplacian: Mean |second difference| along rows, grey levels.
+        laplacian_median: Median over row strips of it.
+        ratios: Seven log-ratios that hardly depend on how much texture there is. Along rows: second to first
+            differences, then differences over 1 to those over 2 pixels, and over 2 to those over 4; down columns the
+            first two of these. A blur lowers them, noise and hard edges raise them. Then how far the strongest period
+            of the curvature profile stands out of its spectrum, across and down: interpolated samples are smoother
+            than kept ones, at the period of the scaler. Source: Gallagher, "Detection of linear and cubic
+            interpolation in JPEG compressed images", 2005.
+    """
+
+    comb_ratio: float
+    comb_share: float
+    blockiness_vertical: float
+    blockiness_horizontal: float
+    laplacian: float
+    laplacian_median: float
+    ratios: tuple[float, float, float, float, float, float, float]
+
+
+def measure_strips(columns: U8, rows: U8) -> StripFigures:
+    """Figures of one picture.
+
+    Args:
+        columns: (n, H, 8) uint8 native column strips.
+        rows: (n, 8, W) uint8 native row strips.
+    """
+    across = _differences(rows.astype(np.int16))
+    # Lines along the last axis: numpy's sums over short last axes are slow.
+    down = _differences(columns.astype(np.int16).transpose(0, 2, 1).copy())
+    comb_ratio, comb_share = _combs(down)
+    curvature = across.curvature.mean(axis=1)
+    return StripFigures(
+        comb_ratio,
+        comb_share,
+        _phase_excess(across.first.mean(axis=0)),
+        _phase_excess(down.first.mean(axis=0)),
+        float(curvature.mean()),
+        float(np.median(curvature)),
+        (
+            _log_ratio(across.curvature.mean(), across.first.mean()),
+            _log_ratio(across.first.mean(), across.second.mean()),
+            _log_ratio(across.second.mean(), across.fourth.mean()),
+            _log_ratio(down.curvature.mean(), down.first.mean()),
+            _log_ratio(down.first.mean(), down.second.mean()),
+            _period_excess(across.curvature.mean(axis=0)),
+            _period_excess(down.curvature.mean(axis=0)),
+        ),
+    )
+
+
+class _Differences(NamedTuple):
+    """Of lines of pixels; sizes are means over a strip's 8 lines, (n, L - distance) float64, grey levels.
+
+    Attributes:
+        signed: (n, 8, L - 1) int16 differences of neighbours.
+        over_two: (n, 8, L - 2) int16 |differences| over two pixels.
+        first: Size of ``signed``.
+        second: Size of ``over_two``.
+        fourth: Size of differences over four pixels.
+        curvature: Size of second differences.
+    """
+
+    signed: I16
+    over_two: I16
+    first: F64
+    second: F64
+    fourth: F64
+    curvature: F64
+
+
+def _differences(lines: I16) -> _Differences:
+    """Of (n, 8, L) int16 lines."""
+    signed = lines[:, :, 1:] - lines[:, :, :-1]
+    over_two = np.abs(lines[:, :, 2:] - lines[:, :, :-2])
+    return _Differences(
+        signed,
+        over_two,
+        _strip_means(np.abs(signed)),
+        _strip_means(over_two),
+        _strip_means(np.abs(lines[:, :, 4:] - lines[:, :, :-4])),
+        _strip_means(np.abs(signed[:, :, 1:] - signed[:, :, :-1])),
+    )
+
+
+def _strip_means(sizes: I16) -> F64:
+    # Eight second differences of 8-bit pixels are at most 8160: their sum needs no wider type, which would be slower.
+    means: F64 = np.add.reduce(sizes, axis=1, dtype=np.int16) / sizes.shape[1]
+    return means
+
+
+def _log_ratio(above: float, below: float) -> float:
+    return float(np.log((above + _FLOOR) / (below + _FLOOR)))
+
+
+def _combs(down: _Differences) -> tuple[float, float]:
+    """Comb log-ratio (adjacent against every-second-line differences) and the share of comb pixels."""
+    ratio = np.log((down.first.mean() + 0.25) / (down.second.mean() + 0.25))
+    above, below = down.signed[:, :, :-1], -down.signed[:, :, 1:]
+    one_sided = (np.minimum(above, below) > _COMB_STEP) | (np.maximum(above, below) < -_COMB_STEP)
+    teeth = one_sided & (down.over_two < _COMB_SAME)
+    return float(ratio), float(np.count_nonzero(teeth) / teeth.size)
+
+
+def _phase_excess(profile: F64) -> float:
+    """How much the strongest of eight phases of a difference profile stands out, as a log-ratio to their median."""
+    length = profile.shape[0] // _BLOCK * _BLOCK
+    phases = profile[:length].reshape(-1, _BLOCK).mean(axis=0)
+    return float(np.log((phases.max() + _FLOOR) / (np.median(phases) + _FLOOR)))
+
+
+def _period_excess(profile: F64) -> float:
+    """Log-ratio of the strongest line to the median of a curvature profile's spectrum, block edges left out."""
+    length = len(profile) // _SHORTEST * _SHORTEST  # a length that transforms fast
+    if not length:
+        return 0.0
+    profile = profile[:length]
+    taper, shown, level, strength = _period_tables(length)
+    changes = profile - level.mean_of(profile)
+    changes /= strength.mean_of(np.abs(changes)) + _FLOOR
+    spectrum = np.abs(np.fft.rfft(changes * taper)[shown])
+    return float(np.log((spectrum.max() + _FLOOR) / (np.median(spectrum) + _FLOOR)))
+
+
+class _Window(NamedTuple):
+    """A local mean whose window shrinks to what there is at the ends."""
+
+    low: npt.NDArray[np.int64]
+    high: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, width: int, length: int) -> _Window:
+        """Of odd ``width``, over ``length`` values."""
+        at = np.arange(length)
+        return cls(np.maximum(at - width // 2, 0), np.minimum(at + width // 2 + 1, length))
+
+    def mean_of(self, values: F64) -> F64:
+        sums = np.concatenate([[0.0], np.cumsum(values)])
+        means: F64 = (sums[self.high] - sums[self.low]) / (self.high - self.low)
+        return means
+
+
+@lru_cache(maxsize=64)
+def _period_tables(length: int) -> tuple[F64, npt.NDArray[np.int64], _Window, _Window]:
+    """Taper, lines of the spectrum that are looked at, and both windows; two lengths a raster."""
+    cycles = np.fft.rfftfreq(length)
+    to_block = np.abs(cycles * _BLOCK - np.round(cycles * _BLOCK)) / _BLOCK
+    shown = np.flatnonzero((cycles > _LOWEST) & (to_block > _BLOCK_BAND))
+    return np.hanning(length), shown, _Window.of(_LEVEL_WIDTH, length), _Window.of(_STRENGTH_WIDTH, length)
