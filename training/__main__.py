@@ -34,6 +34,7 @@ COMMANDS = {
     "head": Command("training.base_head", "train the bundled model's head on impaired clips"),
     "bundle": Command("training.base_bundle", "make a bundle of a trained trunk and head"),
     "calibrate": Command("training.calibrate", "fit your own ratings into a new bundle"),
+    "rated": Command("training.rated_set", "how a bundle agrees with a rated set, as it is and with its scale fitted"),
     "ablations": Command("training.ablations", "what each part of the bundled model is worth"),
     "report": Command("training.bundle_report", "what a bundle shows on held-out material"),
     "quantise": Command("training.quantise", "try an int8 graph for a bundle, ship it where it passes"),
