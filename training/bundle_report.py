@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -108,16 +109,19 @@ def clip_section(scorer: BundleScorer, groups: Sequence[Group], scales: dict[str
     result["SROCC label"] = by_content(lambda rows: srocc(score[list(rows)], label[list(rows)]), contents)
     result["LCC label"] = by_content(lambda rows: lcc(score[list(rows)], label[list(rows)]), contents)
     for kind in sorted({kind_of(f) for f in facts if f.level} - {*TEMPORAL, "mixed", "flicker"}):
-        result[f"SROCC SSIM {kind}"] = _within(kind, facts, score)
+        result[f"SROCC SSIM {kind}"] = _within(kind, facts, score, [f.ssim_db for f in facts])
+        xpsnr = [math.nan if f.xpsnr_db is None else f.xpsnr_db for f in facts]
+        if any(map(math.isfinite, xpsnr)):
+            result[f"SROCC XPSNR {kind}"] = _within(kind, facts, score, xpsnr)
     result |= _coverage(bundle, facts, shown, label)
     return result
 
 
-def _within(kind: str, facts: Sequence[ClipFacts], score: F64) -> Estimate:
-    rows = [i for i, f in enumerate(facts) if f.level and kind_of(f) == kind]
-    ssim = np.array([facts[i].ssim_db for i in rows])
-    of_kind = score[rows]
-    return by_content(lambda at: srocc(of_kind[list(at)], ssim[list(at)]), [facts[i].content for i in rows])
+def _within(kind: str, facts: Sequence[ClipFacts], score: F64, reference_db: Sequence[float]) -> Estimate:
+    """Agreement with a full-reference value over all contents and levels of one type."""
+    rows = [i for i, f in enumerate(facts) if f.level and kind_of(f) == kind and math.isfinite(reference_db[i])]
+    reference, of_kind = np.array([reference_db[i] for i in rows]), score[rows]
+    return by_content(lambda at: srocc(of_kind[list(at)], reference[list(at)]), [facts[i].content for i in rows])
 
 
 def _coverage(bundle: Bundle, facts: Sequence[ClipFacts], shown: Sequence[Shown], label: F64) -> Section:
