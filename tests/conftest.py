@@ -16,6 +16,7 @@ pytest_plugins = [
     "tests.fixtures.transports",
     "tests.fixtures.transport",
     "tests.fixtures.hung_servers",
+    "tests.fixtures.command_lines",
 ]
 
 # Machines that run other work beside the tests are slow at random; time-outs belong to pytest.
