@@ -24,7 +24,7 @@ TEST_AT_ONCE ?= 2
 test: install-dev
 	-@scripts/test-packages
 	$(MAKE) --no-print-directory check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_AT_ONCE) --dist loadgroup --no-loadscope-reorder $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_AT_ONCE) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: install-dev
 	$(BIN)/ruff format --check .

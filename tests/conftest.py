@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -27,21 +29,40 @@ settings.load_profile("vqwatch")
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where pytest-xdist shares out the tests: files stay whole, and whole monitors on live feeds run one at a time.
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Where pytest-xdist shares out the tests by file: those that are held to the clock are as one file.
 
-    A file stays whole because its tests share what is dear to make. The tests of tests/e2e with real servers hold a
-    monitor to the clock, so no two of them are beside each other. What waits comes first and what takes long next:
-    else one process would still be at those when the other has nothing left to do.
+    A file stays whole because its tests share what is dear to make. The process that shares out has collected nothing,
+    so it looks for the mark in the text; the groups of pytest-xdist 3.8 are lost with pytest 9.2.
     """
-    if not hasattr(config, "workerinput"):
-        return
-    waits, slow = ({item.path for item in items if item.get_closest_marker(name)} for name in ("servers", "slow"))
-    for item in items:
-        live = item.path in waits and item.path.parent.name == "e2e"
-        item.add_marker(pytest.mark.xdist_group("live" if live else item.path.stem))
-    items.sort(key=lambda item: (item.path.parent.name != "e2e", item.path not in waits, item.path not in slow))
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            return "realtime" if _is_realtime(config.rootpath / file) else file
+
+    return Scheduling(config, log)
+
+
+@cache
+def _is_realtime(file: Path) -> bool:
+    return "pytest.mark.realtime" in file.read_text()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In a process of pytest-xdist: what waits comes first, and what takes long next.
+
+    Else one process would still be at those when the other has nothing left to do.
+    """
+    if hasattr(config, "workerinput"):
+        marked = [
+            {item.path for item in items if item.get_closest_marker(name)} for name in ("realtime", "servers", "slow")
+        ]
+        items.sort(key=lambda item: [item.path not in paths for paths in marked])
 
 
 @pytest.fixture(scope="session")
