@@ -4,24 +4,27 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: demo test check bench faults format install install-dev clean help
+.PHONY: demo test check bench long faults format install install-dev clean help
 
 help:
 	@echo "make demo   see vqwatch work: test feeds go bad, alerts come and clear"
 	@echo "make test   everything that is tested"
 	@echo "make check  formatter, linter, types, import contracts"
 	@echo "make bench  how many streams this machine holds"
+	@echo "make long   what the tests try a few times, many times"
 	@echo "make faults every fault many times, for real; writes docs/fault-report.md and .json"
 
 demo: install
 	$(BIN)/vqwatch demo $(ARGS)
 
 # System packages (ffmpeg, mosquitto, gst-rtsp-server, chromium) are installed where that is allowed; tests that need
-# one that is missing skip and say so.
+# one that is missing skip and say so. In two processes (TEST_AT_ONCE=0: in this one), each with one thread of linear
+# algebra: what waits for a clock does so beside what computes. tests/conftest.py says what goes together.
+TEST_AT_ONCE ?= 2
 test: install-dev
 	-@scripts/test-packages
 	$(MAKE) --no-print-directory check
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_AT_ONCE) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: install-dev
 	$(BIN)/ruff format --check .
@@ -35,6 +38,11 @@ format: install-dev
 
 bench: install
 	$(BIN)/vqwatch bench $(ARGS)
+
+# What `make test` tries a few times, many times: random alert traces, kills of writers, hours of samples.
+long: install-dev
+	VQWATCH_TRACES=10000 VQWATCH_KILLS=100 VQWATCH_SAMPLES=1000000 $(BIN)/python -m pytest --timeout 3600 \
+		tests/monitor/core tests/monitor/store tests/monitor/test_webhooks.py $(ARGS)
 
 # Half an hour on a machine that does nothing else, and less with more FAULT_AT_ONCE on a large one.
 FAULT_RUNS ?= 20

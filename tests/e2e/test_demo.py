@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixtures.command_lines import Done
+
 PORTS = ("--mqtt-port", "0", "--ws-port", "0", "--http-port", "0")
-pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.servers, pytest.mark.realtime, pytest.mark.slow, pytest.mark.timeout(200)]
 
 
 def test_a_check_on_own_material_passes_and_says_what_happened(tmp_path: Path, clip_maker: Callable[..., Path]) -> None:
@@ -30,13 +32,8 @@ def test_a_check_on_own_material_passes_and_says_what_happened(tmp_path: Path, c
     assert "Traceback" not in done.stderr
 
 
-def test_material_that_is_missing_is_one_line(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "monitor", "demo", "--source", str(tmp_path / "none.mp4"), "--mqtt-port", "0"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+def test_material_that_is_missing_is_one_line(command_line: Callable[..., Done], tmp_path: Path) -> None:
+    done = command_line("demo", "--source", str(tmp_path / "none.mp4"), "--mqtt-port", "0")
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1
     assert "none.mp4" in done.stderr

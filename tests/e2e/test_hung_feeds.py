@@ -10,7 +10,7 @@ import pytest
 
 from tests.fixtures.hung_servers import HALF_HEADERS, HungServer
 
-pytestmark = [pytest.mark.servers, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.servers, pytest.mark.realtime, pytest.mark.timeout(150)]
 
 
 def test_feeds_that_hang_do_not_hold_up_the_end(

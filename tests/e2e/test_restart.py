@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.servers, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.servers, pytest.mark.realtime, pytest.mark.timeout(240)]
 
 ALERT = "vqwatch/n1/stream/cam1/alert"
 ALERTS = "vqwatch/n1/alerts"

@@ -15,7 +15,7 @@ import pytest
 
 from monitor.publish.schemas import load_schema
 
-pytestmark = [pytest.mark.servers, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.servers, pytest.mark.realtime, pytest.mark.timeout(150)]
 
 #: Fields of every state of a stream that is being scored.
 SCORED = {

@@ -13,21 +13,25 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.servers, pytest.mark.timeout(150)]
+from tests.fixtures.command_lines import Done
+
+pytestmark = [pytest.mark.servers, pytest.mark.realtime, pytest.mark.timeout(150)]
 
 
-def score(*arguments: str) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, "-m", "monitor", "score", "--json", *arguments], capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-    result: dict[str, Any] = json.loads(done.stdout)
-    return result
+@pytest.fixture(scope="module")
+def score(command_line: Callable[..., Done]) -> Callable[..., dict[str, Any]]:
+    def run(*arguments: str) -> dict[str, Any]:
+        done = command_line("score", "--json", *arguments)
+        assert done.returncode == 0, done.stderr
+        result: dict[str, Any] = json.loads(done.stdout)
+        return result
+
+    return run
 
 
 @pytest.fixture(scope="module")
 def clip_and_score(
-    tmp_path_factory: pytest.TempPathFactory, clip_maker: Callable[..., Path]
+    score: Callable[..., dict[str, Any]], tmp_path_factory: pytest.TempPathFactory, clip_maker: Callable[..., Path]
 ) -> tuple[Path, dict[str, Any]]:
     clip = clip_maker(tmp_path_factory.mktemp("paths") / "clip.mp4", seconds=6.0, size=(640, 360))
     return clip, score(str(clip))
@@ -46,7 +50,9 @@ def test_the_json_has_every_field_of_the_contract(clip_and_score: tuple[Path, di
     assert sum(result["conditions"].values()) == pytest.approx(6.0)
 
 
-def test_replayed_as_live_it_scores_the_same(clip_and_score: tuple[Path, dict[str, Any]]) -> None:
+def test_replayed_as_live_it_scores_the_same(
+    score: Callable[..., dict[str, Any]], clip_and_score: tuple[Path, dict[str, Any]]
+) -> None:
     clip, offline = clip_and_score
     live = score("--realtime", str(clip))
     assert live["elapsed_s"] > 5.0

@@ -14,13 +14,22 @@ from PIL import Image
 
 from monitor.core.side_channel import SIDE_NAMES
 from monitor.types import CAUSES
+from training import synthesis
 from training.benign import VARIANTS, Tick, benign_clip
 from training.pictures import Picture
 from training.sources import Content
-from training.synthesis import CLIP_LENGTH, LADDER_FPS, MIXED, make_group, rate_ticks
+from training.synthesis import LADDER_FPS, MIXED, make_group, rate_ticks
 from training.trunk_pictures import make_pictures
 
 pytestmark = pytest.mark.train
+
+#: Pictures of a clip, in place of 100: a second.
+LENGTH = 25
+
+
+@pytest.fixture(autouse=True)
+def _short_clips(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(synthesis, "CLIP_LENGTH", LENGTH)
 
 
 @pytest.fixture(scope="module")
@@ -51,11 +60,11 @@ def test_a_group_is_one_content_clean_benign_and_at_five_levels(stills: list[Con
     assert facts[0]["variant"] == "plain"
     assert facts[1]["variant"] in VARIANTS[1:]
     assert len({f["content"] for f in facts}) == 1
-    assert arrays["y"].shape == (7, CLIP_LENGTH, 128, 128)
-    assert arrays["uv"].shape == (7, CLIP_LENGTH, 2, 64, 64)
-    assert arrays["side"].shape == (7, CLIP_LENGTH, len(SIDE_NAMES))
+    assert arrays["y"].shape == (7, LENGTH, 128, 128)
+    assert arrays["uv"].shape == (7, LENGTH, 2, 64, 64)
+    assert arrays["side"].shape == (7, LENGTH, len(SIDE_NAMES))
     with np.load(tmp_path / name) as data:
-        assert [data[f"side_{fps:g}"].shape[1] for fps in LADDER_FPS] == [80, 50, 20]
+        assert [data[f"side_{fps:g}"].shape[1] for fps in LADDER_FPS] == [20, 13, 5]
     ssim = [f["ssim_db"] for f in facts[2:]]
     assert ssim == sorted(ssim, reverse=True)
 
@@ -71,7 +80,8 @@ def test_a_mixed_group_names_the_worse_of_two(stills: list[Content], tmp_path: P
         assert f["second_level"] in (1, 2)
 
 
-def test_judder_is_not_made_of_what_stands_still(tmp_path: Path) -> None:
+def test_judder_is_not_made_of_what_stands_still(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(synthesis, "_TRIES", 2)
     # Nothing to see in any part of it: no camera path over this still moves a grey level.
     path = tmp_path / "flat.png"
     Image.fromarray(np.full((420, 720, 3), 120, np.uint8)).save(path)

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.fixtures.command_lines import Done
+
 pytestmark = pytest.mark.timeout(120)
 
 
-def probe(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "monitor", "probe", *arguments], capture_output=True, text=True)
+@pytest.fixture
+def probe(command_line: Callable[..., Done]) -> Callable[..., Done]:
+    return partial(command_line, "probe")
 
 
-def test_the_programs_of_a_multiplex_are_listed_and_what_is_looked_at_is_stated(multiplex: Path) -> None:
+def test_the_programs_of_a_multiplex_are_listed_and_what_is_looked_at_is_stated(
+    probe: Callable[..., Done], multiplex: Path
+) -> None:
     done = probe(str(multiplex))
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
@@ -35,7 +39,9 @@ def test_the_programs_of_a_multiplex_are_listed_and_what_is_looked_at_is_stated(
     assert lines[7].startswith("score: ")
 
 
-def test_a_program_that_is_not_there_is_answered_with_those_that_are(multiplex: Path) -> None:
+def test_a_program_that_is_not_there_is_answered_with_those_that_are(
+    probe: Callable[..., Done], multiplex: Path
+) -> None:
     done = probe(str(multiplex), "--program", "7")
     assert (done.returncode, done.stdout) == (1, "")
     assert "has no program 7; programs: 10 'Radio' (0 video), 20 'Sport' (1 video), 30 'News' (2 video)" in done.stderr
@@ -49,14 +55,16 @@ def test_a_program_that_is_not_there_is_answered_with_those_that_are(multiplex: 
         (["udp://h:1", "--program", "-3"], "less than 0"),
     ],
 )
-def test_a_wrong_choice_is_a_mistake_of_usage(arguments: list[str], says: str) -> None:
+def test_a_wrong_choice_is_a_mistake_of_usage(probe: Callable[..., Done], arguments: list[str], says: str) -> None:
     done = probe(*arguments)
     assert done.returncode == 2
     assert says in done.stderr
 
 
 @pytest.mark.parametrize("arguments", [["--video-pid", "0x103"], ["--program", "30"]])
-def test_json_holds_the_programs_and_the_chosen_video(multiplex: Path, arguments: list[str]) -> None:
+def test_json_holds_the_programs_and_the_chosen_video(
+    probe: Callable[..., Done], multiplex: Path, arguments: list[str]
+) -> None:
     done = probe(str(multiplex), *arguments, "--json")
     told = json.loads(done.stdout)
     assert (told["width"], told["height"], told["protocol"]) == (640, 360, "file")
@@ -69,7 +77,7 @@ def test_json_holds_the_programs_and_the_chosen_video(multiplex: Path, arguments
 @pytest.mark.servers
 @pytest.mark.parametrize("kind", ["srt", "multicast", "rtp", "rtsp", "rtmp", "hls", "tcp"])
 def test_a_live_feed_is_told_soon_after_it_was_asked(
-    kind: str, feeds: Any, transports: Any, clip: Path, free_port: Callable[..., int]
+    probe: Callable[..., Done], kind: str, feeds: Any, transports: Any, clip: Path
 ) -> None:
     arguments = []
     if kind in ("srt", "multicast", "rtp"):

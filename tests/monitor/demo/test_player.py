@@ -21,6 +21,8 @@ from monitor.demo.player import free_ports, main
 from monitor.demo.script import Fault
 from monitor.errors import UsageError
 
+pytestmark = pytest.mark.realtime
+
 SMALL = ("--scene=coast", "--size=192x108", "--loop=1.2")
 
 

@@ -15,6 +15,8 @@ from monitor.errors import SourceCode, SourceError
 from monitor.ingest.pyav_source import Decoded, PyAvSource
 from monitor.types import StreamId, StreamInfo
 
+pytestmark = pytest.mark.realtime
+
 CAM = StreamId("cam")
 
 # Limits are for a machine that is busy with other things: when idle, opening takes 0.9 to 1.4 s, and silence is

@@ -26,7 +26,7 @@ from monitor.pipeline.inference import InferenceThread
 from monitor.pipeline.stream_task import Second, StreamSettings, StreamTask
 from monitor.types import Condition, DropCause, Status, StreamId, StreamInfo
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.realtime, pytest.mark.timeout(120)]
 
 
 @pytest.fixture(scope="module")
