@@ -24,6 +24,7 @@ def read_stream(task: StreamTask, state: StreamState | None) -> StreamReading:
         waiting=task.scored.mailbox.depth,
         frames=counts.frames,
         corrupt=counts.corrupt,
+        packets_lost=counts.packets_lost,
         repeated=counts.repeated,
         epochs=counts.epochs,
         # A text made of it is made later, in another thread.

@@ -15,11 +15,12 @@ from av.video.stream import VideoStream
 
 from monitor.errors import SourceCode, SourceError
 from monitor.ingest.address import Address
+from monitor.ingest.byte_reader import ByteReader
+from monitor.ingest.damage import DamageCount
 from monitor.ingest.failure import failure_of, source_error, timed_out
 from monitor.ingest.ffmpeg_log import FFmpegLog
 from monitor.ingest.programs import NoSuchVideo, Program, VideoChoice, choose_video, describe_programs
 from monitor.ingest.srt_bridge import SrtBridge
-from monitor.ingest.tcp_reader import TcpReader
 from monitor.types import StreamInfo
 
 # Text that FFmpeg draws as ANSI art: any text file "is" a video.
@@ -55,7 +56,7 @@ class Connection:
         choice: VideoChoice | None = None,
         bridge: SrtBridge | None = None,
         listen: bool = False,
-        reader: TcpReader | None = None,
+        reader: ByteReader | None = None,
     ) -> None:
         self.address = address
         self.log = log
@@ -80,6 +81,8 @@ class Connection:
             wanted.append(self._audio)
         _discard_others(container, wanted)
         self._packets = container.demux(*wanted)
+        #: Pictures that were damaged on their way.
+        self.damage = DamageCount(reader.continuity if reader is not None else None, video.id)
 
     @property
     def audio(self) -> AudioStream | None:

@@ -12,11 +12,13 @@ from av.container import InputContainer
 
 from monitor.errors import SourceCode, SourceError
 from monitor.ingest.address import Address
+from monitor.ingest.byte_reader import ByteReader
 from monitor.ingest.failure import failure_of, source_error
 from monitor.ingest.ffmpeg_log import FFmpegLog
 from monitor.ingest.srt_address import SrtFeed
 from monitor.ingest.srt_bridge import SrtBridge, ffmpeg_speaks_srt
 from monitor.ingest.tcp_reader import TcpReader, is_plain_tcp
+from monitor.ingest.udp_reader import UdpReader
 
 
 class Opened(NamedTuple):
@@ -25,12 +27,12 @@ class Opened(NamedTuple):
     Attributes:
         container: Opened and probed.
         bridge: The child that receives SRT.
-        reader: The TCP connection.
+        reader: Reads the bytes of TCP and UDP.
     """
 
     container: InputContainer
     bridge: SrtBridge | None = None
-    reader: TcpReader | None = None
+    reader: ByteReader | None = None
 
     def close(self) -> None:
         """Frees all, the container first."""
@@ -46,7 +48,7 @@ def open_container(
     *,
     open_timeout_s: float,
     stop: threading.Event,
-    on_reader: Callable[[TcpReader], None],
+    on_reader: Callable[[ByteReader], None],
 ) -> Opened:
     """Opens a feed; the caller closes it.
 
@@ -55,7 +57,7 @@ def open_container(
         log: Collects FFmpeg's lines.
         open_timeout_s: Longest silence in each phase of opening.
         stop: Gives up when set, where FFmpeg is not yet at it.
-        on_reader: Told of a connection of our own as soon as there is one.
+        on_reader: Told of a reader of our own as soon as there is one.
 
     Raises:
         SourceError: It cannot be opened; nothing is left behind.
@@ -63,7 +65,23 @@ def open_container(
     if address.srt is not None:
         return _open_srt(address, address.srt, log, open_timeout_s, stop)
     if is_plain_tcp(address.url):
-        return _open_tcp(address, log, open_timeout_s, stop, on_reader)
+        return _open_read(
+            address, log, open_timeout_s, on_reader, lambda: TcpReader(address.url, timeout_s=open_timeout_s, stop=stop)
+        )
+    if address.protocol == "udp":
+        return _open_read(
+            address,
+            log,
+            open_timeout_s,
+            on_reader,
+            lambda: UdpReader(
+                address.url,
+                address.options,
+                timeout_s=open_timeout_s,
+                silence_s=address.silence_limit_s,
+                stop=stop,
+            ),
+        )
     return Opened(_open(address, address.url, address.options, log, open_timeout_s))
 
 
@@ -89,17 +107,18 @@ def _open_srt(address: Address, feed: SrtFeed, log: FFmpegLog, open_timeout_s: f
     return Opened(_open(address, url, address.options | options, log, open_timeout_s))
 
 
-def _open_tcp(
+def _open_read(
     address: Address,
     log: FFmpegLog,
     open_timeout_s: float,
-    stop: threading.Event,
-    on_reader: Callable[[TcpReader], None],
+    on_reader: Callable[[ByteReader], None],
+    connect: Callable[[], ByteReader],
 ) -> Opened:
     asked_s = time.monotonic()
     try:
-        reader = TcpReader(address.url, timeout_s=open_timeout_s, stop=stop)
-    except (OSError, ValueError) as error:
+        with log:
+            reader = connect()
+    except (av.FFmpegError, OSError, ValueError) as error:
         raise failure_of(
             error.with_traceback(None),
             log.lines(),
@@ -126,7 +145,7 @@ def _open_tcp(
 
 
 def _open(
-    address: Address, place: str | TcpReader, options: dict[str, str], log: FFmpegLog, open_timeout_s: float
+    address: Address, place: str | ByteReader, options: dict[str, str], log: FFmpegLog, open_timeout_s: float
 ) -> InputContainer:
     error: Exception | None = None
     asked_s = time.monotonic()

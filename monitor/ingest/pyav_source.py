@@ -18,6 +18,7 @@ from av.stream import Stream
 from monitor.core.audio_level import AudioFacts
 from monitor.errors import SourceCode, SourceError
 from monitor.ingest.address import Address, parse_address
+from monitor.ingest.byte_reader import ByteReader
 from monitor.ingest.connection import Connection
 from monitor.ingest.failure import timed_out
 from monitor.ingest.ffmpeg_log import FFmpegLog
@@ -25,7 +26,6 @@ from monitor.ingest.opening import open_container
 from monitor.ingest.pacing import Pacer
 from monitor.ingest.programs import Program, VideoChoice
 from monitor.ingest.sound import Sound
-from monitor.ingest.tcp_reader import TcpReader
 from monitor.types import StreamId, StreamInfo
 
 #: How late a piece of HLS may come without what follows being played later for it.
@@ -45,8 +45,11 @@ class Decoded:
             none.
         time_base: Seconds per unit of ``pts``.
         received_s: Monotonic time at which the decoder (or the pacer) let it go.
-        corrupt: The decoder concealed damage in it.
+        corrupt: It lost something on its way, or the decoder concealed damage in it.
         epoch: Number of the connection, as given to ``frames``.
+        damaged: Damaged pictures since the one before, this one included, those too that never came out of the decoder;
+            None where nobody counted.
+        lost_packets: Transport packets that were lost since the one before, of all programs and streams.
     """
 
     picture: VideoFrame
@@ -55,6 +58,8 @@ class Decoded:
     received_s: float
     corrupt: bool
     epoch: int = 0
+    damaged: int | None = None
+    lost_packets: int = 0
 
 
 class SourceCounters(NamedTuple):
@@ -131,7 +136,7 @@ class PyAvSource:
         self._interlaced_seen = False
         self._programs: tuple[Program, ...] = ()
         self._connection: Connection | None = None
-        self._reader: TcpReader | None = None
+        self._reader: ByteReader | None = None
         self._pending: Iterator[Decoded] = iter(())
 
     def __repr__(self) -> str:
@@ -146,7 +151,8 @@ class PyAvSource:
     def heard_s(self) -> float | None:
         """When bytes last arrived (monotonic).
 
-        Over plain TCP each byte counts; elsewhere, where FFmpeg reads, the packets of the streams that are looked at.
+        Over plain TCP and UDP each byte counts; elsewhere, where FFmpeg reads, packets of the streams that are looked
+        at.
         """
         reader = self._reader
         return self._counters.last_packet_s if reader is None else reader.heard_s
@@ -245,7 +251,7 @@ class PyAvSource:
         log = FFmpegLog()
         self._reader = None
 
-        def reads(reader: TcpReader) -> None:
+        def reads(reader: ByteReader) -> None:
             # While the feed opens, too, others ask when bytes were last heard.
             self._reader = reader
 
@@ -346,18 +352,20 @@ class PyAvSource:
             except av.error.EOFError:
                 pass
             except av.FFmpegError:
+                connection.damage.refused(packet.pts if packet is not None else None)
                 if self._counters.pictures:
                     self._counters = self._counters._replace(decode_errors=self._counters.decode_errors + 1)
         for picture in pictures:
             received_s = self._clock()
-            corrupt = bool(picture.is_corrupt)
+            corrupt, damaged, lost = connection.damage.take(picture.pts, bool(picture.is_corrupt))
             self._interlaced_seen = self._interlaced_seen or picture.interlaced_frame
             self._counters = self._counters._replace(
                 pictures=self._counters.pictures + 1,
-                corrupt=self._counters.corrupt + corrupt,
+                corrupt=self._counters.corrupt + damaged,
                 last_picture_s=received_s,
             )
-            yield Decoded(picture, picture.pts, picture.time_base or connection.time_base, received_s, corrupt)
+            time_base = picture.time_base or connection.time_base
+            yield Decoded(picture, picture.pts, time_base, received_s, corrupt, damaged=damaged, lost_packets=lost)
 
     def _count_packet(self, packet: Packet[Stream]) -> None:
         self._counters = self._counters._replace(

@@ -151,7 +151,9 @@ class SrtBridge:
         if process is None or process.stderr is None:
             return []
         descriptor = process.stderr.fileno()
-        while select.select([descriptor], [], [], wait_s)[0]:
+        poll = select.poll()  # select() ends at descriptor 1023
+        poll.register(descriptor, select.POLLIN)
+        while poll.poll(1000 * wait_s):
             data = os.read(descriptor, 65536)
             if not data:
                 break

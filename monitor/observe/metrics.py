@@ -56,7 +56,16 @@ _COUNTERS: tuple[tuple[str, str, Callable[[StreamReading], int]], ...] = (
     ("samples_due", "Samples that fell due: scored, dropped or in flight.", lambda r: r.due),
     ("samples_scored", "Samples that were scored.", lambda r: r.scored),
     ("frames_decoded", "Pictures decoded.", lambda r: r.frames),
-    ("frames_corrupt", "Pictures in which the decoder concealed damage.", lambda r: r.corrupt),
+    (
+        "frames_corrupt",
+        "Pictures that lost something on their way or that the decoder found broken, shown or not.",
+        lambda r: r.corrupt,
+    ),
+    (
+        "packets_lost",
+        "Transport packets that never came, by their continuity counters (MPEG-TS over UDP and TCP).",
+        lambda r: r.packets_lost,
+    ),
     (
         "samples_repeated",
         "Samples at which the source showed its last picture again, or nothing new.",

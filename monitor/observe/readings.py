@@ -43,7 +43,8 @@ class StreamReading(NamedTuple):
         dropped: Of those, the ones that got none, by cause.
         waiting: Samples in the mailbox.
         frames: Pictures decoded.
-        corrupt: Pictures in which the decoder concealed damage.
+        corrupt: Pictures that lost something on their way or that the decoder found broken.
+        packets_lost: Transport packets that never came.
         repeated: Ticks at which the source showed its last picture again, or nothing new.
         epochs: Unbroken runs of media time begun.
         reconnects: Connections that ended and were tried again, by why they ended.
@@ -60,6 +61,7 @@ class StreamReading(NamedTuple):
     waiting: int = 0
     frames: int = 0
     corrupt: int = 0
+    packets_lost: int = 0
     repeated: int = 0
     epochs: int = 0
     reconnects: Mapping[str, int] = _NONE

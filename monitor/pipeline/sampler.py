@@ -25,7 +25,8 @@ class SamplerCounts:
     Attributes:
         frames: Pictures decoded.
         ticks: Ticks of the grid that fell due.
-        corrupt: Pictures in which the decoder concealed damage.
+        corrupt: Pictures that lost something on their way or that the decoder found broken, shown or not.
+        packets_lost: Transport packets that never came, by their continuity counters (MPEG-TS over UDP and TCP).
         repeated: Ticks at which the source itself showed its last picture again, or nothing new; never those at
             which the grid repeats a picture of a slower source.
         epochs: Epochs begun.
@@ -35,6 +36,7 @@ class SamplerCounts:
     frames: int = 0
     ticks: int = 0
     corrupt: int = 0
+    packets_lost: int = 0
     repeated: int = 0
     epochs: int = 0
     unsupported: int = 0
@@ -93,7 +95,8 @@ class StreamSampler:
         """Takes the next picture of the connection; a discontinuity in its time begins a new epoch."""
         self.pictures += 1
         self.counts.frames += 1
-        self.counts.corrupt += decoded.corrupt
+        self.counts.corrupt += decoded.corrupt if decoded.damaged is None else decoded.damaged
+        self.counts.packets_lost += decoded.lost_packets
         first = not self._open
         if first:
             self._begin()

@@ -470,7 +470,8 @@ class StreamTask:
     def _corrupt_share(self) -> float | None:
         first, last = self._history[0], self._history[-1]
         frames = last.frames - first.frames
-        return (last.damaged - first.damaged) / frames if frames > 0 else None
+        # Damaged pictures that never came out are no frames.
+        return min(1.0, (last.damaged - first.damaged) / frames) if frames > 0 else None
 
     def _fps_in(self) -> float | None:
         """The source's frame rate by its time stamps; 0 while no video comes, its arrival where it has no stamps."""

@@ -25,6 +25,7 @@ from monitor.pipeline.batcher import Batcher
 from monitor.pipeline.bundle_scoring import BundleScoring
 from monitor.pipeline.stream_task import StreamSettings, StreamTask
 from monitor.types import Condition, StreamId
+from tests.faults.report import show
 from tests.fixtures.transport import Fault, Programme, TransportFeed
 
 #: From the fault to the state that tells it, seconds; freezes and loops have their hold of 3 s on top.
@@ -90,7 +91,7 @@ class Outcome:
         return self.right and self.detected_s is not None and self.detected_s <= self.limit_s
 
 
-class _NoEngine:
+class NoEngine:
     """In the place of an inference thread; samples wait in their mailbox and grow old there."""
 
 
@@ -99,7 +100,7 @@ async def run_fault(
 ) -> Outcome:
     """One feed, one stream, one fault and its end."""
     source = random.Random(seed)
-    batcher = Batcher(_NoEngine())  # type: ignore[arg-type]
+    batcher = Batcher(NoEngine())  # type: ignore[arg-type]
     with closing(TransportFeed(programme, seed=seed)) as feed:
         name = StreamId(expected.fault.value)
         task = StreamTask(
@@ -225,7 +226,10 @@ def write_report(folder: Path, outcomes: Sequence[Outcome], *, runs: int, seed: 
         "at_once": at_once,
     }
     data = {**about, "summary": rows, "runs": [asdict(outcome) for outcome in outcomes]}
-    (folder / "fault-report.json").write_text(json.dumps(data, indent=1) + "\n")
+    path = folder / "fault-report.json"
+    # What other campaigns found stays.
+    data["campaigns"] = json.loads(path.read_text()).get("campaigns", {}) if path.is_file() else {}
+    path.write_text(json.dumps(data, indent=1) + "\n")
     lines = [
         "# Fault report",
         "",
@@ -244,6 +248,7 @@ def write_report(folder: Path, outcomes: Sequence[Outcome], *, runs: int, seed: 
             f"| {row['in_time']}/{row['runs']} | {times[0]} | {times[1]} |"
         )
     (folder / "fault-report.md").write_text("\n".join(lines) + "\n")
+    show(folder)
 
 
 def _times(row: dict[str, object], what: str) -> str:

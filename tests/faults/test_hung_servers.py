@@ -17,6 +17,7 @@ from monitor.ingest.pyav_source import PyAvSource
 from monitor.ingest.source_thread import SourceThread
 from monitor.observe.loop_lag import LoopLag
 from monitor.types import StreamId
+from tests.faults.report import record
 from tests.fixtures.hung_servers import HALF_HEADERS, HungServer
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1800)]
@@ -95,8 +96,7 @@ async def test_hung_opens_end_by_themselves_and_leave_nothing_behind(hung_server
     assert all(now <= then for now, then in zip(after, before, strict=True)), (before, after)
     assert SourceThread.abandoned_count() == 0
     p99_ms = lag.percentile_ms(0.99)
-    print(
-        f"hung opens: {OPENS * len(kinds)}, loop lag p99 {p99_ms:.1f} ms, threads and descriptors {before} -> {after}"
-    )
+    row = {"opens": OPENS * len(kinds), "loop lag p99, ms": p99_ms, "threads, all, descriptors": f"{before} -> {after}"}
+    record("hung-servers", f"Silent, half a header, a byte at a time: {', '.join(HALF_HEADERS)}.", [row])
     # 50 ms on a machine of its own; a busy one delays any loop.
     assert p99_ms < float(os.environ.get("VQWATCH_FAULT_LAG_MS", "500"))
