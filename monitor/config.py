@@ -53,6 +53,8 @@ class SamplingSection(Section):
         le=120,
         description="samples a second; the bundle's own rate, or a lower one for which it has a head",
     )
+    shed: bool = Field(True, description="lower the rate, and say so, while the machine is too small")
+    shed_to: float | None = Field(None, gt=0, le=120, description="but never below this; null: the bundle's lowest")
 
 
 class EngineSection(Section):
@@ -131,6 +133,7 @@ class StreamSection(Section):
         {}, repr=False, description="FFmpeg options (of SRT: its query keys), over the defaults"
     )
 
+    priority: int = Field(0, ge=-100, le=100, description="streams of lower priority are shed first")
     profile: str | None = Field(None, description="profile whose rules it takes")
     alerts: Rules = Field({}, description="changes to its rules, and new ones")
     maintenance: Names = Field((), description="schedules in which nothing raises")
