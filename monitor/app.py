@@ -40,6 +40,7 @@ from monitor.observe.metrics import MetricsPage
 from monitor.observe.readings import Reading
 from monitor.pipeline.batcher import Batcher
 from monitor.pipeline.bundle_scoring import BundleScoring
+from monitor.pipeline.fallback import FallbackEngine
 from monitor.pipeline.inference import InferenceThread
 from monitor.pipeline.load import LOOK_S, LoadWatch
 from monitor.pipeline.stream_task import StreamSettings, StreamTask
@@ -511,6 +512,7 @@ class Monitor:
             shed=self._load.shed,
             ledger=_keeping(self._alert_log),
             history=_keeping(self._history),
+            degraded=self._engine.degraded if isinstance(self._engine, FallbackEngine) else None,
         )
         publisher.offer(wire.health_message(publisher.topics, health))
 

@@ -60,8 +60,8 @@ class SamplingSection(Section):
 class EngineSection(Section):
     """Where and how features are computed."""
 
-    name: Literal["openvino", "torch"] = Field("openvino", description="inference library")
-    precision: Literal["auto", "f32", "bf16", "int8"] = Field("auto", description="arithmetic")
+    name: Literal["openvino", "tensorrt", "torch"] = Field("openvino", description="inference library")
+    precision: Literal["auto", "f32", "bf16", "f16", "int8"] = Field("auto", description="arithmetic")
     threads: int = Field(0, ge=0, description="CPU threads of inference; 0 is one per core")
     max_batch: int = Field(16, ge=1, le=256, description="most pictures a batch")
     max_wait: Duration = Field(0.04, description="longest wait for a batch to fill")

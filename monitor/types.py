@@ -284,6 +284,7 @@ class Health:
     ``engine_busy`` and ``shed`` are shares in [0, 1]; ``shed`` is the share of samples due that are not analysed.
     ``ledger`` is "ok", "memory" (the disk refuses, and alerts are sent without being recorded), or None without one.
     ``history`` is "ok", "memory" (the disk refuses, and the newest seconds wait in memory), or None without one.
+    ``degraded`` says why another engine works than was asked for; None while the right one does.
     """
 
     ts: int
@@ -299,6 +300,7 @@ class Health:
     shed: float
     ledger: str | None = None
     history: str | None = None
+    degraded: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
