@@ -10,7 +10,7 @@ help:
 	@echo "make demo   see vqwatch work: test feeds go bad, alerts come and clear"
 	@echo "make test   everything that is tested"
 	@echo "make check  formatter, linter, types, import contracts"
-	@echo "make bench  how many streams this machine holds"
+	@echo "make bench  how many streams this machine holds; writes docs/benchmarks.md"
 	@echo "make faults every fault many times, for real; writes docs/fault-report.md and .json"
 
 demo: install
@@ -34,7 +34,7 @@ format: install-dev
 	$(BIN)/ruff check --fix .
 
 bench: install
-	$(BIN)/vqwatch bench $(ARGS)
+	$(BIN)/vqwatch bench --write docs/benchmarks.md $(ARGS)
 
 # Half an hour on a machine that does nothing else, and less with more FAULT_AT_ONCE on a large one.
 FAULT_RUNS ?= 20
