@@ -218,3 +218,13 @@ def test_a_load_that_comes_and_goes_is_followed_ever_more_slowly(period: float, 
     plant = Plant(streams(8), lambda t: 90.0 if t % period < period / 2 else 420.0, noise=0.02, seed=seed)
     plant.run(900)
     assert len(plant.changes) <= 30
+
+
+def test_too_much_for_the_lowest_rates_is_told_until_it_is_over() -> None:
+    plant = Plant(streams(10), lambda t: 20.0 if t < 40 else 500.0)
+    plant.run(30)
+    assert plant.shedding.level == 3
+    assert plant.shedding.overloaded
+    plant.run(60)
+    assert not plant.shedding.overloaded
+    assert plant.shedding.level == 0
