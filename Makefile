@@ -10,7 +10,7 @@ help:
 	@echo "make demo   see vqwatch work: test feeds go bad, alerts come and clear"
 	@echo "make test   everything that is tested"
 	@echo "make check  formatter, linter, types, import contracts"
-	@echo "make bench  how many streams this machine holds"
+	@echo "make bench  how many streams this machine holds; writes docs/benchmarks.md"
 	@echo "make long   what the tests try a few times, many times"
 	@echo "make faults every fault many times, for real; writes docs/fault-report.md and .json"
 
@@ -37,7 +37,7 @@ format: install-dev
 	$(BIN)/ruff check --fix .
 
 bench: install
-	$(BIN)/vqwatch bench $(ARGS)
+	$(BIN)/vqwatch bench --write docs/benchmarks.md $(ARGS)
 
 # What `make test` tries a few times, many times: random alert traces, kills of writers, hours of samples.
 long: install-dev

@@ -29,7 +29,7 @@ def open_engine(
 
     Args:
         bundle: A verified bundle.
-        name: ``openvino`` or ``torch``.
+        name: ``openvino``, ``tensorrt`` or ``torch``.
         precision: What to compute in.
         threads: CPU threads; 0 leaves the choice to the library.
 
@@ -45,4 +45,8 @@ def open_engine(
         from engines.torch_reference import TorchEngine
 
         return TorchEngine(bundle, precision)
-    raise EngineUnavailable(f"unknown engine {name!r}; known are openvino and torch")
+    if name == "tensorrt":
+        from engines.tensorrt import TensorRtEngine
+
+        return TensorRtEngine(bundle, precision)
+    raise EngineUnavailable(f"unknown engine {name!r}; known are openvino, tensorrt and torch")

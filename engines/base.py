@@ -44,7 +44,10 @@ class EngineInfo:
 class FeatureEngine(Protocol):
     """Turns batches of pictures into features. One thread only; blocking; stateless between calls."""
 
-    info: EngineInfo
+    @property
+    def info(self) -> EngineInfo:
+        """What runs now."""
+        ...
 
     def infer(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """(B, 3, H, W) uint8, contiguous -> (B, F) float32, row i of picture i.

@@ -28,6 +28,7 @@ from monitor.core.identifiers import uuid7
 from monitor.core.progress import Limits
 from monitor.core.record import record_of
 from monitor.core.repeats import RepeatLimit
+from monitor.core.shedding import Shedding
 from monitor.errors import UsageError
 from monitor.ingest.programs import VideoChoice
 from monitor.ingest.pyav_source import PyAvSource
@@ -39,7 +40,9 @@ from monitor.observe.metrics import MetricsPage
 from monitor.observe.readings import Reading
 from monitor.pipeline.batcher import Batcher
 from monitor.pipeline.bundle_scoring import BundleScoring
+from monitor.pipeline.fallback import FallbackEngine
 from monitor.pipeline.inference import InferenceThread
+from monitor.pipeline.load import LOOK_S, LoadWatch
 from monitor.pipeline.stream_task import StreamSettings, StreamTask
 from monitor.publish import wire
 from monitor.publish.embedded import EmbeddedBroker
@@ -62,8 +65,6 @@ _HEALTH_S = 10
 _ENGINE_HANGS_S = 10.0
 #: A failed engine that failed no more for this long works again.
 _ENGINE_STEADY_S = 5.0
-#: Share of the samples due that are left out to save computing power: every stream is analysed at its full rate.
-_SHED = 0.0
 
 
 class Monitor:
@@ -96,7 +97,11 @@ class Monitor:
         #: Set once an orderly end was asked for.
         self.stopping = asyncio.Event()
         self._started_s = time.monotonic()
-        self._inference = InferenceThread(engine, scoring.head, scoring.domain)
+        # Heads of all rates are read before anything runs: a rate that is needed must not turn out to be broken.
+        self._lower = scoring.lower(config.sampling.shed_to)
+        self._inference = InferenceThread(
+            engine, scoring.head, scoring.domain, lower=[rung.head for rung in self._lower]
+        )
         self._batcher = Batcher(self._inference, max_batch=config.engine.max_batch, max_wait_s=config.engine.max_wait)
         self._batcher.on_failure = self._engine_failed
         self._repeats = RepeatLimit()
@@ -104,11 +109,22 @@ class Monitor:
         #: The newest failure of the engine, and when; None once it has worked again for a while.
         self._engine_error: EngineError | None = None
         self._engine_failed_s = 0.0
+        #: Samples a second and the engine's busy share, as they were last told.
+        self._rates = (0.0, 0.0)
         self._version = version("vqwatch")
         self._lag = LoopLag()
         self._process = psutil.Process(os.getpid())
         self._rules = {StreamId(section.id): rules_of(config, section) for section in config.streams}
         self.streams: dict[StreamId, StreamTask] = {}
+        self._load = LoadWatch(
+            Shedding(
+                [float(rung.scoring.fps) for rung in (scoring, *self._lower)],
+                {section.id: section.priority for section in config.streams},
+            ),
+            self.streams,
+            self._inference,
+            enabled=config.sampling.shed,
+        )
         self.states: dict[StreamId, StreamState] = {}
         self._active: dict[tuple[StreamId, str], AlertEvent] = {}
         self._active_changed = False
@@ -156,6 +172,7 @@ class Monitor:
                 await stack.enter_async_context(_background(self._lag.run(), "vqwatch.loop_lag", cancel=True))
                 batching = await stack.enter_async_context(_background(self._batcher.run(), "vqwatch.batcher"))
                 seconds = await stack.enter_async_context(_background(self._seconds(), "vqwatch.seconds", cancel=True))
+                await stack.enter_async_context(_background(self._watch_load(), "vqwatch.load", cancel=True))
                 tasks = [
                     asyncio.create_task(task.run(), name=f"vqwatch.stream[{id_}]") for id_, task in self.streams.items()
                 ]
@@ -275,6 +292,7 @@ class Monitor:
             book,
             on_info=self._publish_info,
             expected=alerting.expected,
+            lower=self._lower,
         )
 
     def _dashboard(self) -> DashboardServer:
@@ -315,7 +333,7 @@ class Monitor:
             broker=read_broker(self._publisher),
             loop_lag_s=self._lag.percentile_ms(0.99) / 1000,
             abandoned_threads=SourceThread.abandoned_count(),
-            shed=_SHED,
+            shed=self._load.shed,
             ledger=None if self._alert_log is None else self._alert_log.trouble is None,
             history=None if self._history is None else self._history.trouble is None,
         )
@@ -356,6 +374,15 @@ class Monitor:
         else:
             await asyncio.gather(closing, self._publisher.close(SHUTDOWN_S / 2))
 
+    # --- a few times a second ---
+
+    async def _watch_load(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_S)
+            if self._load.look():
+                # Told at once; the streams' states follow within their second.
+                self._publish_health(*self._rates)
+
     # --- once a second ---
 
     async def _seconds(self) -> None:
@@ -374,6 +401,7 @@ class Monitor:
                 rate = (self._inference.pictures - pictures) / max(1e-3, now - at_s)
                 busy = (self._inference.busy_s - busy_s) / max(1e-3, now - at_s)
                 pictures, at_s, busy_s = self._inference.pictures, now, self._inference.busy_s
+                self._rates = rate, busy
                 self._publish_health(rate, busy)
 
     def _publish_second(self) -> None:
@@ -481,9 +509,10 @@ class Monitor:
             outbox=publisher.counts.pending,
             rss_mb=self._process.memory_info().rss / 1e6,
             loop_lag_ms=self._lag.percentile_ms(0.99),
-            shed=_SHED,
+            shed=self._load.shed,
             ledger=_keeping(self._alert_log),
             history=_keeping(self._history),
+            degraded=self._engine.degraded if isinstance(self._engine, FallbackEngine) else None,
         )
         publisher.offer(wire.health_message(publisher.topics, health))
 

@@ -53,13 +53,15 @@ class SamplingSection(Section):
         le=120,
         description="samples a second; the bundle's own rate, or a lower one for which it has a head",
     )
+    shed: bool = Field(True, description="lower the rate, and say so, while the machine is too small")
+    shed_to: float | None = Field(None, gt=0, le=120, description="but never below this; null: the bundle's lowest")
 
 
 class EngineSection(Section):
     """Where and how features are computed."""
 
-    name: Literal["openvino", "torch"] = Field("openvino", description="inference library")
-    precision: Literal["auto", "f32", "bf16", "int8"] = Field("auto", description="arithmetic")
+    name: Literal["openvino", "tensorrt", "torch"] = Field("openvino", description="inference library")
+    precision: Literal["auto", "f32", "bf16", "f16", "int8"] = Field("auto", description="arithmetic")
     threads: int = Field(0, ge=0, description="CPU threads of inference; 0 is one per core")
     max_batch: int = Field(16, ge=1, le=256, description="most pictures a batch")
     max_wait: Duration = Field(0.04, description="longest wait for a batch to fill")
@@ -131,6 +133,7 @@ class StreamSection(Section):
         {}, repr=False, description="FFmpeg options (of SRT: its query keys), over the defaults"
     )
 
+    priority: int = Field(0, ge=-100, le=100, description="streams of lower priority are shed first")
     profile: str | None = Field(None, description="profile whose rules it takes")
     alerts: Rules = Field({}, description="changes to its rules, and new ones")
     maintenance: Names = Field((), description="schedules in which nothing raises")

@@ -49,6 +49,8 @@ class DropCause(StrEnum):
     ENGINE_ERROR = "engine_error"
     UNSUPPORTED_FORMAT = "unsupported_format"
     SHUTDOWN = "shutdown"
+    #: It waited when its stream was moved to a lower rate.
+    SHED = "shed"
 
 
 class Status(StrEnum):
@@ -132,7 +134,7 @@ class Sample:
     Attributes:
         stream: Whose it is.
         epoch: Connection number.
-        tick: Index on the fixed-fps grid of this epoch, from 0.
+        tick: Index on its grid, from 0.
         pts_s: Media time of the tick since the epoch's first frame, seconds.
         received_s: Monotonic time at which its frame was decoded.
         pixels: (C, H, W) uint8, as ``engines.preprocess`` cut it.
@@ -140,6 +142,8 @@ class Sample:
         facts: Detector results after this sample.
         held: The grid shows the previous picture again.
         corrupt: The decoder concealed damage in this picture.
+        rung: Whose rate the grid has: 0 is the full one, others are lower.
+        grid: Number of the grid; a new one begins with an epoch and with each change of rate.
     """
 
     stream: StreamId
@@ -152,6 +156,8 @@ class Sample:
     facts: PictureFacts
     held: bool = False
     corrupt: bool = False
+    rung: int = 0
+    grid: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +284,7 @@ class Health:
     ``engine_busy`` and ``shed`` are shares in [0, 1]; ``shed`` is the share of samples due that are not analysed.
     ``ledger`` is "ok", "memory" (the disk refuses, and alerts are sent without being recorded), or None without one.
     ``history`` is "ok", "memory" (the disk refuses, and the newest seconds wait in memory), or None without one.
+    ``degraded`` says why another engine works than was asked for; None while the right one does.
     """
 
     ts: int
@@ -293,6 +300,7 @@ class Health:
     shed: float
     ledger: str | None = None
     history: str | None = None
+    degraded: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

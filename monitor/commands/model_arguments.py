@@ -11,14 +11,15 @@ from engines.bundle import BUNDLED
 from engines.errors import BundleError
 from monitor.errors import UsageError
 from monitor.pipeline.bundle_scoring import BundleScoring
+from monitor.pipeline.fallback import FallbackEngine
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds --model, --engine, --precision and --threads."""
     group = parser.add_argument_group("model")
     group.add_argument("--model", default=BUNDLED, metavar="NAME|DIR", help=f"bundle that scores (default {BUNDLED})")
-    group.add_argument("--engine", choices=("openvino", "torch"), default="openvino")
-    group.add_argument("--precision", choices=("auto", "f32", "bf16", "int8"), default="auto")
+    group.add_argument("--engine", choices=("openvino", "tensorrt", "torch"), default="openvino")
+    group.add_argument("--precision", choices=("auto", "f32", "bf16", "f16", "int8"), default="auto")
     group.add_argument("--threads", type=int, default=0, metavar="N", help="CPU threads of inference (default: all)")
 
 
@@ -41,4 +42,11 @@ def open_model(
         made_for = " or ".join(f"{rate:g}" for rate in rates)
         raise UsageError(f"sampling.fps is {fps:g}, but {bundle.model_id} was made for {made_for} samples a second")
     scoring = BundleScoring.of(bundle, fps)
-    return scoring, open_engine(scoring.bundle, engine, Precision(precision), threads)
+    wanted = Precision(precision)
+    if engine != "tensorrt":
+        return scoring, open_engine(scoring.bundle, engine, wanted, threads)
+    # A GPU can be missing, busy or lost; feeds must be watched all the same.
+    return scoring, FallbackEngine(
+        lambda: open_engine(scoring.bundle, engine, wanted),
+        lambda: open_engine(scoring.bundle, "openvino", Precision.AUTO, threads),
+    )

@@ -94,6 +94,7 @@ class Detectors:
         if fps <= 0:
             raise ValueError(f"fps must be positive, got {fps}")
         self._fps = float(fps)
+        self._longest_loop_s = longest_loop_s
         self._loops = LoopDetector(fps, longest_loop_s)
         self._last: U8 | None = None
         self._reference: _Reference | None = None
@@ -101,6 +102,16 @@ class Detectors:
         self._black_ticks = 0
         self._black = _Black(False, False)
         self._mean = 0.0
+
+    def retime(self, fps: Fraction | float) -> None:
+        """Goes on at another rate; times keep running, but a loop must be found again."""
+        if float(fps) == self._fps:
+            return
+        ratio = float(fps) / self._fps
+        self._still_ticks = round(self._still_ticks * ratio)
+        self._black_ticks = round(self._black_ticks * ratio)
+        self._fps = float(fps)
+        self._loops = LoopDetector(fps, self._longest_loop_s)
 
     def push(self, luma: U8, held_gap: bool = False, *, held: bool = False) -> PictureFacts:
         """Adds one tick's picture.

@@ -37,7 +37,10 @@ class RollingView:
 
 @dataclass(frozen=True, slots=True)
 class RollingSnapshot:
-    """State of :class:`RollingScores`; ``values`` end at tick ``end``, None is a missing tick."""
+    """State of :class:`RollingScores`; ``values`` end at tick ``end``, None is a missing tick.
+
+    ``before`` of them, at most, were taken over from another rate and have no tick.
+    """
 
     fps: Fraction
     warmup: int
@@ -46,6 +49,7 @@ class RollingSnapshot:
     newest_tick: int | None
     values: tuple[int | None, ...]
     seconds: tuple[tuple[int, int, int], ...]
+    before: int = 0
 
 
 class _Window:
@@ -88,6 +92,7 @@ class RollingScores:
         self._windows = [_Window(math.ceil(seconds * rate)) for seconds in _WINDOWS_S]
         self._values: deque[int | None] = deque()
         self._end = warmup - 1  # newest tick that is due
+        self._before = 0  # values taken over from another rate, in front of the first tick
         self._newest: int | None = None
         # One-second means as (tick, sum, number), increasing from the lowest: the front is the minimum.
         self._seconds: deque[tuple[int, int, int]] = deque()
@@ -110,7 +115,7 @@ class RollingScores:
         self._append(round(value * _SCALE))
         self._newest = tick
         second = self._windows[0]
-        if tick - self._warmup + 1 >= second.ticks and self._covered(second):
+        if tick - self._warmup + 1 + self._before >= second.ticks and self._covered(second):
             # total/present compared crosswise: exact, where a quotient would round.
             while self._seconds and self._seconds[-1][1] * second.present >= second.total * self._seconds[-1][2]:
                 self._seconds.pop()
@@ -156,6 +161,7 @@ class RollingScores:
             newest_tick=self._newest,
             values=tuple(self._values),
             seconds=tuple(self._seconds),
+            before=self._before,
         )
 
     @classmethod
@@ -167,6 +173,25 @@ class RollingScores:
             scores._append(value)
         scores._newest = snapshot.newest_tick
         scores._seconds = deque(snapshot.seconds)
+        scores._before = snapshot.before
+        return scores
+
+    def at_rate(self, fps: Fraction | float, warmup: int = 0) -> RollingScores:
+        """Scores that go on with ticks of another rate, counted from 0, behind the values so far.
+
+        Each window keeps what it holds: a value stands for the ticks of the new rate that lie nearest. Ticks of the
+        warm-up take no time from it.
+        """
+        scores = RollingScores(fps, warmup, self._min_coverage)
+        ratio = scores._fps / self._fps
+        values = list(self._values)
+        count = min(math.floor(len(values) * ratio), scores._windows[-1].ticks)
+        scores._end -= count
+        for age in range(count - 1, -1, -1):
+            scores._append(values[len(values) - 1 - math.floor(age / ratio)])
+        scores._before = count
+        for tick, total, present in self._seconds:
+            scores._seconds.append((scores._end - math.floor((self._end - tick) * ratio), total, present))
         return scores
 
     def _append(self, value: int | None) -> None:
@@ -186,7 +211,7 @@ class RollingScores:
             self._seconds.popleft()
 
     def _coverage(self, window: _Window) -> float:
-        due = min(window.ticks, self._end - self._warmup + 1)
+        due = min(window.ticks, self._end - self._warmup + 1 + self._before)
         return window.present / due if due > 0 else 0.0
 
     def _covered(self, window: _Window) -> bool:

@@ -108,6 +108,17 @@ class StreamScorer:
         """Tells that ticks up to this one are due, so that coverage falls while samples are lost."""
         self._rolling.advance(tick)
 
+    def at_rate(self, spec: ScoringSpec) -> StreamScorer:
+        """A scorer for the same pictures at another rate, to follow a flushed one: its windows and cause go on.
+
+        The recurrent state begins anew, since it counts samples: until the new head's warm-up is over the score stands.
+        """
+        scorer = StreamScorer(spec)
+        scorer._rolling = self._rolling.at_rate(spec.fps, spec.warmup)
+        scorer._causes.extend(self._causes)
+        scorer._newest_received_s = self._newest_received_s
+        return scorer
+
     def snapshot(self) -> ScorerSnapshot:
         """A copy that later pushes do not change."""
         return ScorerSnapshot(

@@ -95,6 +95,7 @@ class Mailbox(Generic[ItemT]):
             DropCause.MAILBOX_FULL: 0,
             DropCause.STALE: 0,
             DropCause.SHUTDOWN: 0,
+            DropCause.SHED: 0,
         }
 
     def put(self, item: ItemT) -> None:
@@ -146,6 +147,15 @@ class Mailbox(Generic[ItemT]):
         self._report(stale, DropCause.STALE)
         return taken
 
+    def discard(self, cause: DropCause) -> None:
+        """Drop all that waits, for the given cause; what comes later is not concerned."""
+        with self._changed:
+            left = list(self._items)
+            self._items.clear()
+            self._dropped[cause] += len(left)
+            self._changed.notify_all()
+        self._report(left, cause)
+
     def close(self) -> None:
         """Refuse further items, wake a blocked put, count what is left as dropped by shutdown."""
         with self._changed:
@@ -170,6 +180,20 @@ class Mailbox(Generic[ItemT]):
     def depth(self) -> int:
         """Items waiting now."""
         return len(self._items)
+
+    @property
+    def max_staleness_s(self) -> float | None:
+        """Items that arrived longer ago are dropped by ``take``. To be set where ``take`` is called."""
+        return self._max_staleness_s
+
+    @max_staleness_s.setter
+    def max_staleness_s(self, limit_s: float | None) -> None:
+        self._max_staleness_s = limit_s
+
+    def waiting_s(self) -> float:
+        """How long the oldest item has been waiting since it arrived; 0 without one."""
+        with self._changed:
+            return max(0.0, self._clock() - self._items[0].received_s) if self._items else 0.0
 
     def statistics(self) -> MailboxStatistics:
         """Counters at one moment, consistent with each other."""

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from engines.errors import EngineError
 from monitor.core.stream_head import StreamHead, step_streams
 from monitor.pipeline.inference import InferenceThread, Reduced
@@ -24,7 +26,7 @@ class SampleStream(Protocol):
         ...
 
     def head_for(self, sample: Sample) -> StreamHead:
-        """Recurrent state of the sample's epoch."""
+        """Recurrent state of the sample's grid."""
         ...
 
     def scored(self, sample: Sample, q: float, causes: F64, distance: float | None) -> None:
@@ -151,8 +153,15 @@ class Batcher:
             seen: set[int] = set()
             now = [i for i in waiting if id(group[i][0]) not in seen and not seen.add(id(group[i][0]))]  # type: ignore[func-returns-value]
             waiting = [i for i in waiting if i not in set(now)]
-            heads = [group[i][0].head_for(group[i][1]) for i in now]
-            qualities, causes = step_streams(self._inference.head, heads, reduced.inputs[now])
-            for i, q, p in zip(now, qualities.tolist(), causes, strict=True):
-                stream, sample = group[i]
-                stream.scored(sample, q, p, None if reduced.distances is None else float(reduced.distances[i]))
+            for rung in {group[i][1].rung for i in now}:
+                self._step_rung([i for i in now if group[i][1].rung == rung], rung, group, reduced)
+
+    def _step_rung(
+        self, rows: list[int], rung: int, group: list[tuple[SampleStream, Sample]], reduced: Reduced
+    ) -> None:
+        heads = [group[i][0].head_for(group[i][1]) for i in rows]
+        inputs = np.stack([reduced.inputs[i] for i in rows])
+        qualities, causes = step_streams(self._inference.heads[rung], heads, inputs)
+        for i, q, p in zip(rows, qualities.tolist(), causes, strict=True):
+            stream, sample = group[i]
+            stream.scored(sample, q, p, None if reduced.distances is None else float(reduced.distances[i]))

@@ -40,6 +40,15 @@ class BundleScoring:
         """Distance beyond which the model does not know a picture; None where it says nothing of it."""
         return None if self.domain is None else self.domain.limit
 
+    def lower(self, lowest_fps: float | None = None) -> list[BundleScoring]:
+        """The same bundle at each rate of its ladder below this one, falling, down to ``lowest_fps``.
+
+        Raises:
+            BundleError: As ``of``.
+        """
+        below = (rung.fps for rung in self.bundle.manifest.ladder if rung.fps < self.scoring.fps)
+        return [type(self).of(self.bundle, fps) for fps in below if lowest_fps is None or fps >= lowest_fps]
+
     @classmethod
     def of(cls, bundle: Bundle, fps: float | None = None) -> BundleScoring:
         """Builds head and scoring from the manifest.

@@ -42,12 +42,18 @@ _PART_S = 2.0
 _PIPELINE_S = 6.0
 _LAG_S = 6.0
 _LAG_LOAD = 0.8
+#: Share of the samples due that must be scored for streams to count as held; the rest is the edge of the window.
+_HELD = 0.98
 CLIP_S = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """What was measured; rates are pictures a second, lags milliseconds from arrival to final pooled quality."""
+    """What was measured; rates are pictures a second, lags milliseconds from arrival to final pooled quality.
+
+    ``streams`` is the most that ran in real time with every sample scored, ``tried`` each number tried and the share
+    of its samples that was scored.
+    """
 
     streams: int
     samples_per_s: float
@@ -60,10 +66,20 @@ class Capacity:
     lag_ms_p99: float
     lag_streams: int
     rss_mb_per_stream: float
+    tried: tuple[tuple[int, float], ...] = ()
 
 
-def make_clip(path: Path, width: int, height: int, fps: int = 25) -> None:
-    """A moving, noisy test picture in H.264 at about 6 Mb/s (at 1080p): as costly to decode as a broadcast."""
+#: Codecs of the made clip: FFmpeg's encoder, its options, Mb/s at 1080p.
+CODECS: dict[str, tuple[str, dict[str, str], float]] = {
+    "h264": ("libx264", {"preset": "veryfast"}, 6.0),
+    "hevc": ("libx265", {"preset": "ultrafast", "x265-params": "log-level=error"}, 4.0),
+    "mpeg2": ("mpeg2video", {}, 12.0),
+}
+
+
+def make_clip(path: Path, width: int, height: int, fps: int = 25, *, codec: str = "h264") -> None:
+    """A moving, noisy test picture at a broadcast's rate: as costly to decode as one. ``codec`` is one of `CODECS`."""
+    encoder, options, megabits = CODECS[codec]
     graph = av.filter.Graph()
     chain = [
         graph.add("testsrc2", f"size={width}x{height}:rate={fps}"),
@@ -75,11 +91,12 @@ def make_clip(path: Path, width: int, height: int, fps: int = 25) -> None:
         source.link_to(target)
     graph.configure()
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=fps)
+        stream = container.add_stream(encoder, rate=fps)
+        assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.bit_rate = int(6e6 * width * height / (1920 * 1080))
+        stream.bit_rate = int(megabits * 1e6 * width * height / (1920 * 1080))
         stream.gop_size = 2 * fps
-        stream.options = {"preset": "veryfast"}
+        stream.options = {**options}
         for number in range(CLIP_S * fps):
             frame = graph.vpull()
             frame.pts, frame.time_base = number, Fraction(1, fps)
@@ -87,27 +104,46 @@ def make_clip(path: Path, width: int, height: int, fps: int = 25) -> None:
         container.mux(stream.encode(None))
 
 
-def measure(clip: Path, scoring: BundleScoring, engine: FeatureEngine, *, batch: int = 16) -> Capacity:
-    """Measures parts and pipeline; takes about half a minute and all cores.
+def measure(
+    clip: Path, scoring: BundleScoring, engine: FeatureEngine, *, batch: int = 16, scale: float = 1.0
+) -> Capacity:
+    """Measures parts and pipeline, then looks for the streams that are held; takes about a minute and all cores.
+
+    Args:
+        clip: What every stream shows.
+        scoring: The bundle.
+        engine: Its engine; stays open.
+        batch: Pictures a batch, for the engine alone.
+        scale: Of the time that each part is given.
 
     Raises:
         SourceError: The clip cannot be read.
         EngineError: The engine fails.
     """
     cores = len(os.sched_getaffinity(0))
-    decode = _rate(cores, lambda: _decoder(clip))
+    part_s, pipeline_s, lag_s = _PART_S * scale, _PIPELINE_S * scale, _LAG_S * scale
+    decode = _rate(cores, lambda: _decoder(clip), part_s)
     pictures = _first_pictures(clip, 40)
-    preprocess = _rate(cores, lambda: _preprocessor(scoring, pictures))
+    preprocess = _rate(cores, lambda: _preprocessor(scoring, pictures), part_s)
     pixels = np.stack([PictureCutter(scoring.input).pixels(picture) for picture in pictures[:batch]])
-    infer = _rate(1, lambda: _inferrer(engine, pixels))
+    infer = _rate(1, lambda: _inferrer(engine, pixels), part_s)
     limit = 1 / (1 / decode + 1 / preprocess + 1 / infer)
     base_mb = psutil.Process().memory_info().rss / 1e6
     readers = 2 * cores
-    samples, rss_mb, _ = asyncio.run(_pipeline(clip, scoring, engine, readers, paced=False, seconds=_PIPELINE_S))
-    rate = samples / _PIPELINE_S
-    streams = int(rate / float(scoring.scoring.fps))
+    flat_out = asyncio.run(_pipeline(clip, scoring, engine, readers, paced=False, seconds=pipeline_s))
+    rate, rss_mb = flat_out.scored / pipeline_s, flat_out.rss_mb
+    streams, tried = int(rate / float(scoring.scoring.fps)), []
+    while streams:
+        share = asyncio.run(_pipeline(clip, scoring, engine, streams, paced=True, seconds=lag_s)).share(
+            streams * float(scoring.scoring.fps) * lag_s
+        )
+        tried.append((streams, round(share, 3)))
+        if share >= _HELD:
+            break
+        # What was scored is about what is held.
+        streams = max(0, min(streams - 1, int(streams * share)))
     loaded = max(1, int(streams * _LAG_LOAD))
-    _, _, lags = asyncio.run(_pipeline(clip, scoring, engine, loaded, paced=True, seconds=_LAG_S))
+    lags = asyncio.run(_pipeline(clip, scoring, engine, loaded, paced=True, seconds=lag_s)).lags
     return Capacity(
         streams=streams,
         samples_per_s=rate,
@@ -120,10 +156,25 @@ def measure(clip: Path, scoring: BundleScoring, engine: FeatureEngine, *, batch:
         lag_ms_p99=float(np.quantile(lags, 0.99)) * 1000 if lags else 0.0,
         lag_streams=loaded,
         rss_mb_per_stream=max(0.0, rss_mb - base_mb) / readers,
+        tried=tuple(tried),
     )
 
 
-def _rate(threads: int, make: Callable[[], Callable[[], int]]) -> float:
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Samples scored in the time and dropped, resident memory at its end, and lags of each pooled quality."""
+
+    scored: int
+    dropped: int
+    rss_mb: float
+    lags: list[float]
+
+    def share(self, due: float) -> float:
+        """Samples scored over those that real time has due; what was dropped is as if it had not been scored."""
+        return max(0.0, min(1.0, self.scored / due) - self.dropped / due)
+
+
+def _rate(threads: int, make: Callable[[], Callable[[], int]], seconds: float) -> float:
     """Pictures a second of a step that says how many it did, in so many threads."""
     stop = threading.Event()
     counting = threading.Event()
@@ -138,10 +189,10 @@ def _rate(threads: int, make: Callable[[], Callable[[], int]]) -> float:
 
     with ThreadPoolExecutor(threads) as pool:
         working = [pool.submit(work) for _ in range(threads)]
-        time.sleep(_PART_S / 5)
+        time.sleep(seconds / 5)
         counting.set()
         started = time.monotonic()
-        time.sleep(_PART_S)
+        time.sleep(seconds)
         stop.set()
         total = sum(work.result() for work in working)
         return max(1e-6, total / (time.monotonic() - started))
@@ -200,8 +251,7 @@ def _first_pictures(clip: Path, count: int) -> list[av.VideoFrame]:
 
 async def _pipeline(
     clip: Path, scoring: BundleScoring, engine: FeatureEngine, readers: int, *, paced: bool, seconds: float
-) -> tuple[int, float, list[float]]:
-    """Samples scored in the time, resident memory at its end, and lags of each pooled quality."""
+) -> _Run:
     loop = asyncio.get_running_loop()
     inference = InferenceThread(_Kept(engine), scoring.head)
     batcher = Batcher(inference, max_wait_s=0.02 if paced else 0.0)
@@ -251,9 +301,11 @@ async def _pipeline(
         reader(f"s{number}")
     await asyncio.sleep(1.0)  # decoders opened, first batches through
     before = sum(stream.ledger.balance().scored for stream in streams)
+    dropped = sum(stream.ledger.balance().dropped_total for stream in streams)
     lags.clear()
     await asyncio.sleep(seconds)
     scored = sum(stream.ledger.balance().scored for stream in streams) - before
+    dropped = sum(stream.ledger.balance().dropped_total for stream in streams) - dropped
     rss_mb = psutil.Process().memory_info().rss / 1e6
     for thread, stream in zip(threads, streams, strict=True):
         thread.stop()
@@ -262,7 +314,7 @@ async def _pipeline(
     await batching
     await asyncio.to_thread(lambda: [thread.join(5.0) for thread in threads])
     inference.close()
-    return scored, rss_mb, lags
+    return _Run(scored, dropped, rss_mb, lags)
 
 
 class _Kept:

@@ -13,18 +13,18 @@ import numpy as np
 from engines.base import FeatureEngine
 from monitor.core.domain import FeatureDomain
 from monitor.core.head import Head
-from monitor.types import F64, Sample
+from monitor.types import F32, F64, Sample
 
 
 class Reduced(NamedTuple):
     """What is left of a batch's pictures.
 
     Attributes:
-        inputs: (B, D) float64: what the head's recurrence takes.
+        inputs: B rows (D,) float64: what the recurrence of each sample's own head takes.
         distances: (B,) distance from the model's domain; None where the model knows none.
     """
 
-    inputs: F64
+    inputs: list[F64]
     distances: F64 | None
 
 
@@ -35,6 +35,7 @@ class InferenceThread:
         engine: Used in this object's own thread only.
         head: Its ``reduce`` is called in that thread; ``step`` never is.
         domain: What pictures the model knows, where it says so.
+        lower: Heads for samples of lower rates, by rung from 1.
         clock: Monotonic seconds.
     """
 
@@ -44,10 +45,12 @@ class InferenceThread:
         head: Head,
         domain: FeatureDomain | None = None,
         *,
+        lower: Sequence[Head] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.engine = engine
-        self.head = head
+        #: By rung.
+        self.heads = (head, *lower)
         self._domain = domain
         self._clock = clock
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vqwatch-engine")
@@ -74,13 +77,20 @@ class InferenceThread:
         self._started_s = started = self._clock()
         try:
             features = self.engine.infer(np.stack([s.pixels for s in samples]))
-            side = [s.side for s in samples if s.side is not None]
-            inputs = self.head.reduce(features, np.stack(side) if side else None)
+            inputs = self._reduced(samples, features)
             return Reduced(inputs, None if self._domain is None else self._domain.distance(features))
         finally:
             self._started_s = None
             self.busy_s += self._clock() - started
             self.pictures += len(samples)
+
+    def _reduced(self, samples: Sequence[Sample], features: F32) -> list[F64]:
+        rows: dict[int, F64] = {}
+        for rung in {s.rung for s in samples}:
+            of = [i for i, s in enumerate(samples) if s.rung == rung]
+            side = [row for i in of if (row := samples[i].side) is not None]
+            rows |= zip(of, self.heads[rung].reduce(features[of], np.stack(side) if side else None), strict=True)
+        return [rows[i] for i in range(len(samples))]
 
     def close(self) -> None:
         """Ends the thread after the batch in hand; the engine is closed in it."""

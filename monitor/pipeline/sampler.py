@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -45,7 +45,8 @@ class SamplerCounts:
 class StreamSampler:
     """Turns one connection's decoded pictures into samples; broken time begins another epoch.
 
-    Belongs to one decode thread; counters may be read from elsewhere.
+    Belongs to one decode thread; counters may be read from elsewhere, and ``rung`` be set: with the next picture
+    another grid begins, in the same epoch.
 
     Args:
         stream: Whose samples they are.
@@ -56,6 +57,8 @@ class StreamSampler:
         on_drop: Called with the number of ticks dropped here and why.
         counts: Counters to go on with; the stream keeps them over its connections.
         detectors: Detectors to go on with, likewise.
+        lower: Lower rates, by rung from 1.
+        rung: The one to begin with; 0 is ``fps``.
     """
 
     def __init__(
@@ -69,9 +72,18 @@ class StreamSampler:
         on_drop: Callable[[int, DropCause], None],
         counts: SamplerCounts | None = None,
         detectors: Detectors | None = None,
+        lower: Sequence[Fraction] = (),
+        rung: int = 0,
     ) -> None:
         self._stream = stream
-        self._fps = fps
+        self._rates = (fps, *lower)
+        #: The rung wanted.
+        self.rung = rung
+        self._grid_rung = rung
+        self._fps = self._rates[rung]
+        self._grids = 0
+        self._grid_began_90k: int | None = None
+        self._epoch_began_90k: int | None = None
         self._cutter = PictureCutter(spec)
         self._with_side_channel = with_side_channel
         self._emit = emit
@@ -113,6 +125,14 @@ class StreamSampler:
             self.frame_rate.push(stamp.step_90k)
         frame = Frame(decoded.picture, stamp.time_90k, decoded.received_s, self.epoch, decoded.corrupt)
         self._end_90k = stamp.time_90k + self._clock.step_90k
+        if self.rung != self._grid_rung:
+            for tick in self._grid.flush(stamp.time_90k):
+                self._sample(tick)
+            self._begin_grid()
+        if self._grid_began_90k is None:
+            self._grid_began_90k = stamp.time_90k
+            if self._epoch_began_90k is None:
+                self._epoch_began_90k = stamp.time_90k
         for tick in self._grid.push(stamp.time_90k, frame):
             self._sample(tick)
 
@@ -128,10 +148,19 @@ class StreamSampler:
         self.counts.epochs += 1
         self.epoch = self.counts.epochs
         self._clock = MediaClock()
+        self._epoch_began_90k = None
+        self._begin_grid()
+
+    def _begin_grid(self) -> None:
+        self._grids += 1
+        self._grid_rung = self.rung
+        self._fps = self._rates[self._grid_rung]
         self._grid: SampleGrid[Frame] = SampleGrid(self._fps)
+        self._grid_began_90k = None
         self._side = SideChannel()
         self._last_cut: Cut | None = None
         self._last_strips: StripFigures | None = None
+        self._detectors.retime(self._fps)
 
     def _sample(self, tick: Tick[Frame]) -> None:
         frame = tick.payload
@@ -163,12 +192,19 @@ class StreamSampler:
                 stream=self._stream,
                 epoch=self.epoch,
                 tick=tick.index,
-                pts_s=float(tick.index / self._fps),
+                pts_s=float(tick.index / self._fps) + self._before_grid_s(),
                 received_s=frame.received_s,
                 pixels=cut.pixels,
                 side=side,
                 facts=facts,
                 held=tick.held,
                 corrupt=frame.corrupt,
+                rung=self._grid_rung,
+                grid=self._grids,
             )
         )
+
+    def _before_grid_s(self) -> float:
+        if self._grid_began_90k is None or self._epoch_began_90k is None:
+            return 0.0
+        return (self._grid_began_90k - self._epoch_began_90k) / TIME_BASE_HZ

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -31,6 +31,7 @@ class ScoredStream:
         on_pooled: Takes (epoch, pooled quality) as soon as it is final.
         on_scored: Takes each sample that got a frame quality, in order.
         domain_limit: Of the model's domain, where it says what pictures it knows.
+        lower: As ``scoring``, for samples of lower rates, by rung from 1.
     """
 
     def __init__(
@@ -41,16 +42,18 @@ class ScoredStream:
         on_pooled: Callable[[int, PooledQuality], None] | None = None,
         on_scored: Callable[[Sample], None] | None = None,
         domain_limit: float | None = None,
+        lower: Sequence[ScoringSpec] = (),
     ) -> None:
         self.stream = stream
         self.ledger = TickLedger()
-        self._scoring = scoring
+        self._rungs = (scoring, *lower)
         self._on_pooled = on_pooled
         self._on_scored = on_scored
         self.mailbox = make_mailbox(lambda _, cause: self.ledger.dropped(1, cause))
+        self._domain_limit = domain_limit
         self._domain = DomainWatch(scoring.fps, domain_limit)
         self._scorer: StreamScorer | None = None
-        self._epoch = 0
+        self._epoch = self._grid = 0
         self._in_hand = 0
         #: Newest sample that reached the head, without its pixels.
         self.newest: Sample | None = None
@@ -86,10 +89,15 @@ class ScoredStream:
         return samples
 
     def head_for(self, sample: Sample) -> StreamHead:
-        """Recurrent state of the sample's epoch; a new epoch ends the one before."""
-        if self._scorer is None or sample.epoch != self._epoch:
+        """Recurrent state of the sample's grid; a new epoch ends the one before, another rate goes on with it."""
+        if self._scorer is None or (sample.epoch, sample.grid) != (self._epoch, self._grid):
             self.end_epoch()
-            self._scorer, self._epoch = StreamScorer(self._scoring), sample.epoch
+            spec = self._rungs[sample.rung]
+            same = self._scorer is not None and sample.epoch == self._epoch
+            self._scorer = self._scorer.at_rate(spec) if same and self._scorer is not None else StreamScorer(spec)
+            self._epoch, self._grid = sample.epoch, sample.grid
+            if same:
+                self._domain = DomainWatch(spec.fps, self._domain_limit)
         return self._scorer.head
 
     @property

@@ -7,7 +7,7 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -54,6 +54,8 @@ _PERMANENT_RETRY_S = 4.0
 _DRAIN_S = 1.0
 #: Seconds over which the share of corrupt pictures is taken.
 _CORRUPT_WINDOW_S = 10
+#: Samples wait no longer than this while not all can be scored: with the look-ahead a score stays younger than 3 s.
+_HURRY_S = 1.0
 _FPS_WINDOW_S = 5
 _BUG = "bug"
 #: Why a connection may have ended.
@@ -123,6 +125,7 @@ class StreamTask:
         book: Its alert rules.
         on_info: Told what the stream is, on each connection.
         expected: What the feed should be.
+        lower: The bundle at lower rates, by rung from 1.
         clock: Monotonic seconds.
         rng: Jitter of reconnection.
     """
@@ -137,6 +140,7 @@ class StreamTask:
         *,
         on_info: Callable[[StreamId, StreamInfo], None],
         expected: ExpectedFormat | None = None,
+        lower: Sequence[BundleScoring] = (),
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
     ) -> None:
@@ -151,7 +155,15 @@ class StreamTask:
         self._mismatch: int | None = None
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self.scored = ScoredStream(self.id, scoring.scoring, self._make_mailbox, domain_limit=scoring.domain_limit)
+        self._rungs = (scoring, *lower)
+        self._rung = 0
+        self.scored = ScoredStream(
+            self.id,
+            scoring.scoring,
+            self._make_mailbox,
+            domain_limit=scoring.domain_limit,
+            lower=[rung.scoring for rung in lower],
+        )
         self._counts = SamplerCounts()
         self._sampler: StreamSampler | None = None
         self._source: Source | None = None
@@ -184,6 +196,31 @@ class StreamTask:
         """Age of the newest sample in the score, now; None before the first."""
         received_s = self.scored.newest_received_s
         return None if received_s is None else max(0.0, self._clock() - received_s)
+
+    @property
+    def live(self) -> bool:
+        """Whether pictures come whose time goes on."""
+        return self._machine.link is Link.LIVE
+
+    @property
+    def rung(self) -> int:
+        """Whose rate the stream is analysed at: 0 is the full one."""
+        return self._rung
+
+    @rung.setter
+    def rung(self, rung: int) -> None:
+        lower = rung > self._rung
+        self._rung = rung
+        if self._sampler is not None:
+            self._sampler.rung = rung
+        if lower:
+            # What waits is late already, and would keep the pictures of the lower rate waiting.
+            self.scored.mailbox.discard(DropCause.SHED)
+
+    def hurry(self, on: bool) -> None:
+        """Drops waiting samples sooner: where not all can be scored, those that are shall at least be fresh."""
+        limit_s = self.settings.max_staleness_s
+        self.scored.mailbox.max_staleness_s = min(limit_s or _HURRY_S, _HURRY_S) if on else limit_s
 
     def stop(self) -> None:
         """Ends ``run`` soon; never waits for a source."""
@@ -228,6 +265,8 @@ class StreamTask:
             on_drop=self.scored.dropped_before,
             counts=self._counts,
             detectors=self._detectors,
+            lower=[rung.scoring.fps for rung in self._rungs[1:]],
+            rung=self._rung,
         )
         self._sampler = sampler
         self._source = source = SampledSource(self._connect(), sampler)
@@ -375,9 +414,10 @@ class StreamTask:
 
     # --- once a second ---
 
-    def second(self, now_utc: float, *, shed: bool = False) -> Second:
+    def second(self, now_utc: float) -> Second:
         """State at this moment, and the alerts it raises or clears."""
         now = self._clock()
+        shed = self._rung > 0
         view = self.scored.view()
         balance = self.scored.ledger.balance()
         self._history.append(_Counters(now, self._counts.frames, self._counts.corrupt))
@@ -421,7 +461,7 @@ class StreamTask:
             dropped=balance.dropped_total,
             corrupt=self._counts.corrupt,
             repeated=self._counts.repeated,
-            sample_fps=float(self._bundle.scoring.fps),
+            sample_fps=float(self._rungs[self._rung].scoring.fps),
             model=self._bundle.bundle.model_id,
             pts_s=newest.pts_s if newest is not None else None,
             score=view.score if known else None,

@@ -166,6 +166,7 @@ def health_payload(health: Health) -> bytes:
         shed=_real(health.shed, _PROBABILITY),
         ledger=health.ledger,
         history=health.history,
+        degraded=health.degraded,
     )
 
 

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.core.rolling import RollingScores, RollingView
@@ -179,3 +179,48 @@ def test_misuse_is_refused() -> None:
         rolling.push(9, 1.0)
     with pytest.raises(ValueError, match="fps"):
         RollingScores(0)
+
+
+@settings(max_examples=25)
+@given(
+    before=st.sampled_from(RATES),
+    after=st.sampled_from(RATES),
+    values=st.lists(st.one_of(st.none(), st.floats(0, 1)), min_size=1, max_size=300),
+    warmup=st.integers(0, 5),
+)
+def test_another_rate_keeps_every_window_and_its_score(
+    before: float, after: float, values: list[float | None], warmup: int
+) -> None:
+    scores = RollingScores(before)
+    for tick, value in enumerate(values):
+        if value is not None:
+            scores.push(tick, value)
+    scores.advance(len(values) - 1)
+    scaled = scores.at_rate(after, warmup)
+    old, new = scores.view(), scaled.view()
+    assert new.newest_tick is None
+    known = [value for value in values if value is not None]
+    for score in (new.score, new.score_10s, new.score_60s):
+        assert score is None or min(known) - 1e-9 <= score <= max(known) + 1e-9
+    if None not in values:
+        # Full windows stay full; with one value throughout nothing changes.
+        assert new.coverage == 1.0 or len(values) / before * after < 1
+    assert new.score_min_60s == old.score_min_60s
+    restored = RollingScores.restore(scaled.snapshot())
+    for other in (scaled, restored):
+        for tick in range(warmup + math.ceil(61 * after)):
+            other.push(tick, 0.5)
+        view = other.view()
+        assert (view.score, view.score_10s, view.score_60s, view.score_min_60s) == (0.5, 0.5, 0.5, 0.5)
+        assert view.coverage == 1.0
+
+
+def test_the_first_values_of_another_rate_share_the_second_with_those_before() -> None:
+    scores = RollingScores(25)
+    for tick in range(100):
+        scores.push(tick, 1.0)
+    low = scores.at_rate(5, warmup=2)
+    for tick in range(4):  # two of them are the warm-up's
+        low.push(tick, 0.0)
+    assert low.view().score == pytest.approx(3 / 5)
+    assert low.view().coverage == 1.0

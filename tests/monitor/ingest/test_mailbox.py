@@ -229,3 +229,23 @@ class MailboxMachine(RuleBasedStateMachine):
 
 TestMailboxMachine = MailboxMachine.TestCase
 TestMailboxMachine.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+
+
+def test_what_is_discarded_is_counted_under_its_cause_and_what_comes_later_is_kept():
+    seen: list[tuple[int, DropCause]] = []
+    clock = Clock()
+    box: Mailbox[Item] = Mailbox(
+        8, OverflowPolicy.DROP_OLDEST, 3.0, clock, on_drop=lambda item, cause: seen.append((item.number, cause))
+    )
+    box.put(Item(0))
+    clock.now = 1.0
+    box.put(Item(1, 1.0))
+    assert box.waiting_s() == 1.0
+    box.discard(DropCause.SHED)
+    assert seen == [(0, DropCause.SHED), (1, DropCause.SHED)]
+    assert box.waiting_s() == 0.0
+    box.put(Item(2, 1.0))
+    clock.now = 2.5
+    box.max_staleness_s = 1.0
+    assert box.take(8) == []
+    assert box.statistics().dropped[DropCause.STALE] == 1

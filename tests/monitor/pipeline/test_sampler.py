@@ -16,7 +16,7 @@ SPEC = InputSpec(InputMode.FRAGMENTS, grid=2, patch=16)
 
 
 class Harness:
-    def __init__(self, fps: int = 25, side: bool = True) -> None:
+    def __init__(self, fps: int = 25, side: bool = True, lower: tuple[Fraction, ...] = ()) -> None:
         self.samples: list[Sample] = []
         self.dropped: Counter[DropCause] = Counter()
         self.sampler = StreamSampler(
@@ -24,6 +24,7 @@ class Harness:
             SPEC,
             Fraction(fps),
             with_side_channel=side,
+            lower=lower,
             emit=self.samples.append,
             on_drop=lambda n, cause: self.dropped.update({cause: n}),
         )
@@ -151,3 +152,33 @@ def test_a_change_of_resolution_goes_on() -> None:
     run.sampler.end_epoch()
     assert len(run.samples) == 10
     assert {s.pixels.shape for s in run.samples} == {(3, 32, 32)}
+
+
+def test_another_rate_goes_on_with_the_media_time_of_its_epoch_on_a_grid_of_its_own() -> None:
+    run = Harness(lower=(Fraction(25, 2), Fraction(5)))
+    frames = [i / 25 for i in range(100)]
+    run.play(frames[:50])
+    run.sampler.rung = 2
+    for i, t in enumerate(frames[50:]):
+        run.sampler.push(
+            Decoded(picture(i), round(t * 90000), Fraction(1, 90000), received_s=2 + i / 25, corrupt=False)
+        )
+    run.sampler.end_epoch()
+    full = [s for s in run.samples if s.rung == 0]
+    low = [s for s in run.samples if s.rung == 2]
+    assert [s.tick for s in full] == list(range(50))
+    assert [s.tick for s in low] == list(range(10))
+    assert [s.pts_s for s in low] == pytest.approx([2 + i / 5 for i in range(10)])
+    assert {s.epoch for s in run.samples} == {1}
+    assert {s.grid for s in full} != {s.grid for s in low}
+    assert run.sampler.counts.epochs == 1
+    assert not run.dropped
+
+
+def test_a_still_picture_stays_still_over_a_change_of_rate() -> None:
+    run = Harness(lower=(Fraction(5),))
+    still = picture(1)
+    for i in range(150):
+        run.sampler.rung = int(i >= 75)
+        run.sampler.push(Decoded(still, i * 3600, Fraction(1, 90000), received_s=i / 25, corrupt=False))
+    assert run.samples[-1].facts.still_s == pytest.approx(5.8, abs=0.25)

@@ -45,7 +45,7 @@ CONTRACT = {
     "alerts": "v ts active count",
     "health": (
         "v ts uptime_s streams streams_ok samples_per_s engine engine_busy outbox rss_mb loop_lag_ms shed "
-        "ledger history"
+        "ledger history degraded"
     ),
 }
 
