@@ -83,6 +83,14 @@ class AlertBook:
         """
         return self._machines[rule].rule.severity
 
+    def rule(self, name: str) -> AlertRule:
+        """One of its rules.
+
+        Raises:
+            KeyError: It has no such rule.
+        """
+        return self._machines[name].rule
+
     def is_raised(self, rule: str) -> bool:
         """Whether the alert of a rule is up; also one that an earlier run had raised."""
         return rule in self._raised

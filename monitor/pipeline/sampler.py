@@ -14,6 +14,7 @@ from monitor.core.sampling import SampleGrid, Tick
 from monitor.core.side_channel import SideChannel
 from monitor.core.timestamps import MediaClock, Verdict
 from monitor.ingest.pyav_source import Decoded
+from monitor.pipeline.stills import StillCamera
 from monitor.types import TIME_BASE_HZ, DropCause, Frame, PictureFacts, Sample, StreamId
 
 
@@ -53,6 +54,7 @@ class StreamSampler:
         on_drop: Called with the number of ticks dropped here and why.
         counts: Counters to go on with; the stream keeps them over its connections.
         detectors: Detectors to go on with, likewise.
+        camera: Sees every picture, to keep some of them.
     """
 
     def __init__(
@@ -66,7 +68,9 @@ class StreamSampler:
         on_drop: Callable[[int, DropCause], None],
         counts: SamplerCounts | None = None,
         detectors: Detectors | None = None,
+        camera: StillCamera | None = None,
     ) -> None:
+        self._camera = camera
         self._stream = stream
         self._fps = fps
         self._cutter = PictureCutter(spec)
@@ -93,6 +97,8 @@ class StreamSampler:
         self.pictures += 1
         self.counts.frames += 1
         self.counts.corrupt += decoded.corrupt
+        if self._camera is not None:
+            self._camera.see(decoded.picture, decoded.received_s)
         first = not self._open
         if first:
             self._begin()
