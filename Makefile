@@ -16,7 +16,7 @@ help:
 demo: install
 	$(BIN)/vqwatch demo $(ARGS)
 
-# System packages (ffmpeg, mosquitto, gst-rtsp-server, chromium) are installed where that is allowed; tests that need
+# System packages (ffmpeg, mosquitto, gst-rtsp-server, prometheus, chromium) are installed where that is allowed; tests that need
 # one that is missing skip and say so.
 test: install-dev
 	-@scripts/test-packages

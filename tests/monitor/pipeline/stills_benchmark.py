@@ -39,9 +39,8 @@ def main() -> None:
     for number in range(1, args.stills + 1):
         camera.see(seen[number % len(seen)], number * PERIOD_S)
     spent = time.process_time() - began
-    print(
-        f"{seen[0].width}x{seen[0].height} to {args.width}: {spent / args.stills / PERIOD_S * 1000:.2f} core-ms a second"
-    )
+    each_ms = spent / args.stills * 1000
+    print(f"{seen[0].width}x{seen[0].height} to {args.width}: {each_ms / PERIOD_S:.2f} core-ms a second")
     print(f"{ring.size_bytes / len(ring._stills) / 1e3:.1f} kB a still, {ring.size_bytes / 1e3:.0f} kB a stream (30 s)")
 
 
