@@ -4,13 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: demo test check bench faults format install install-dev clean help
+.PHONY: demo test check bench faults soak kills format install install-dev clean help
 
 help:
 	@echo "make demo   see vqwatch work: test feeds go bad, alerts come and clear"
 	@echo "make test   everything that is tested"
 	@echo "make check  formatter, linter, types, import contracts"
 	@echo "make bench  how many streams this machine holds"
+	@echo "make soak   alert rules: 10,000 random traces and 100,000 stream-hours against the oracle"
+	@echo "make kills  the process killed 200 times while alerts come and go"
 	@echo "make faults every fault many times, for real; writes docs/fault-report.md and .json"
 
 demo: install
@@ -45,6 +47,21 @@ faults: install-dev
 	VQWATCH_FAULT_AT_ONCE=$(FAULT_AT_ONCE) \
 	VQWATCH_FAULT_REPORT=docs VQWATCH_FAULT_OPENS=84 VQWATCH_FAULT_LAG_MS=50 \
 		$(BIN)/python -m pytest -m faults -s $(ARGS)
+
+# On a fake clock, on all cores; docs/operations.md has measured times.
+SOAK_TRACES ?= 10000
+SOAK_HOURS ?= 100000
+SOAK_SEED ?= 1
+soak: install-dev
+	VQWATCH_TRACES=$(SOAK_TRACES) $(BIN)/python -m pytest tests/monitor/core/test_alert_traces.py --timeout 7200 $(ARGS)
+	$(BIN)/python -m tests.monitor.core.alert_hours --hours $(SOAK_HOURS) --seed $(SOAK_SEED)
+
+# Real processes, a real broker, real feeds: about half an hour on a machine that does nothing else.
+KILLS ?= 200
+KILL_SEED ?= 1
+kills: install-dev
+	VQWATCH_KILLS=$(KILLS) VQWATCH_KILL_SEED=$(KILL_SEED) VQWATCH_KILL_STRICT=1 \
+		$(BIN)/python -m pytest tests/e2e/test_kills.py -s $(ARGS)
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev

@@ -38,6 +38,7 @@ from monitor.instruments import read_broker, read_engine, read_stream, read_webh
 from monitor.observe.loop_lag import LoopLag
 from monitor.observe.metrics import MetricsPage
 from monitor.observe.readings import Reading
+from monitor.observe.service_manager import ServiceManager
 from monitor.pipeline.batcher import Batcher
 from monitor.pipeline.bundle_scoring import BundleScoring
 from monitor.pipeline.inference import InferenceThread
@@ -108,6 +109,7 @@ class Monitor:
         self._engine_failed_s = 0.0
         self._version = version("vqwatch")
         self._lag = LoopLag()
+        self._service_manager = ServiceManager()
         self._process = psutil.Process(os.getpid())
         self._rules = {StreamId(section.id): rules_of(config, section) for section in config.streams}
         self.streams: dict[StreamId, StreamTask] = {}
@@ -164,6 +166,10 @@ class Monitor:
                     asyncio.create_task(task.run(), name=f"vqwatch.stream[{id_}]") for id_, task in self.streams.items()
                 ]
                 self.ready.set()
+                self._service_manager.ready()
+                await stack.enter_async_context(
+                    _background(self._service_manager.run(), "vqwatch.service_manager", cancel=True)
+                )
                 log.info(
                     "event=started node=%s streams=%d model=%s engine=%s precision=%s mqtt=%s",
                     self._config.node, len(tasks), self._scoring.bundle.model_id,
@@ -360,6 +366,7 @@ class Monitor:
             stopping.cancel()
 
     async def _shut_down(self, tasks: list[asyncio.Task[None]], batching: asyncio.Task[None]) -> None:
+        self._service_manager.stopping()
         for stream in self.streams.values():
             stream.stop()
         await asyncio.gather(*tasks, return_exceptions=True)
