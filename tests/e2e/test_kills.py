@@ -107,6 +107,21 @@ def test_kills_at_random_instants_lose_no_alert_and_raise_none_twice(
             turns[name] += 1
         paused[name] = not paused[name]
 
+    journal = data / "vqwatch.db-wal"
+
+    def await_alerts(monitor: Any, told: int, written: int | None) -> None:
+        """Alerts come together: first they are logged, then written, then sent and struck off one by one.
+
+        Waits for the log, or for the ledger's own file where its time is given.
+        """
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            if written is None and sum("event=alert_" in line for line in monitor.log) > told:
+                return
+            if written is not None and journal.stat().st_mtime_ns != written:
+                return
+            time.sleep(0.0005)
+
     monitor = start()
     outside.wait(lambda: all(outside.states(name) for name in STREAMS), "a state of each")
     live = ("ok", "warming_up", "degraded")
@@ -127,24 +142,10 @@ def test_kills_at_random_instants_lose_no_alert_and_raise_none_twice(
             landed["at the start"] += 1
         else:
             told = sum("event=alert_" in line for line in monitor.log)
+            written = journal.stat().st_mtime_ns
             for name in chance.sample(STREAMS, chance.randint(1, 3)):
                 turn(name)
-            until = time.monotonic() + 60
-            # Alerts come together: first they are logged, then written, then sent and struck off one by one. Half of
-            # the kills follow the log, half the ledger's own file.
-            journal = data / "vqwatch.db-wal"
-            before = journal.stat().st_mtime_ns
-            at_the_write = chance.random() < 0.5
-
-            def begun(
-                monitor: Any = monitor, told: int = told, before: int = before, at_the_write: bool = at_the_write
-            ) -> bool:
-                if at_the_write:
-                    return journal.stat().st_mtime_ns != before
-                return sum("event=alert_" in line for line in monitor.log) > told
-
-            while not begun() and time.monotonic() < until:
-                time.sleep(0.0005)
+            await_alerts(monitor, told, written if chance.random() < 0.5 else None)
             time.sleep(chance.choice([0.0, chance.uniform(0.0, 0.005), chance.uniform(0.0, 0.2)]))
             monitor.end(signal.SIGKILL)
             with closing(sqlite3.connect(data / "vqwatch.db")) as ledger:
