@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: demo test check bench long faults format install install-dev clean help
+.PHONY: demo test check bench long faults soak kills format install install-dev clean help
 
 help:
 	@echo "make demo   see vqwatch work: test feeds go bad, alerts come and clear"
@@ -12,12 +12,14 @@ help:
 	@echo "make check  formatter, linter, types, import contracts"
 	@echo "make bench  how many streams this machine holds; writes docs/benchmarks.md"
 	@echo "make long   what the tests try a few times, many times"
+	@echo "make soak   alert rules: 10,000 random traces and 100,000 stream-hours against the oracle"
+	@echo "make kills  the process killed 200 times while alerts come and go"
 	@echo "make faults every fault many times, for real; writes docs/fault-report.md and .json"
 
 demo: install
 	$(BIN)/vqwatch demo $(ARGS)
 
-# System packages (ffmpeg, mosquitto, gst-rtsp-server, chromium) are installed where that is allowed; tests that need
+# System packages (ffmpeg, mosquitto, gst-rtsp-server, prometheus, chromium) are installed where that is allowed; tests that need
 # one that is missing skip and say so. In two processes (TEST_AT_ONCE=0: in this one), each with one thread of linear
 # algebra: what waits for a clock does so beside what computes. tests/conftest.py says what goes together.
 TEST_AT_ONCE ?= 2
@@ -63,6 +65,21 @@ faults: install-dev
 	VQWATCH_FAULT_GOOD=$(FAULT_GOOD) VQWATCH_FAULT_NEIGHBOUR_S=$(FAULT_NEIGHBOUR_S) \
 	VQWATCH_FAULT_REPORT=docs VQWATCH_FAULT_OPENS=84 VQWATCH_FAULT_LAG_MS=50 \
 		$(BIN)/python -m pytest -m faults -s $(ARGS)
+
+# On a fake clock, on all cores; docs/operations.md has measured times.
+SOAK_TRACES ?= 10000
+SOAK_HOURS ?= 100000
+SOAK_SEED ?= 1
+soak: install-dev
+	VQWATCH_TRACES=$(SOAK_TRACES) $(BIN)/python -m pytest tests/monitor/core/test_alert_traces.py --timeout 7200 $(ARGS)
+	$(BIN)/python -m tests.monitor.core.alert_hours --hours $(SOAK_HOURS) --seed $(SOAK_SEED)
+
+# Real processes, a real broker, real feeds: about half an hour on a machine that does nothing else.
+KILLS ?= 200
+KILL_SEED ?= 1
+kills: install-dev
+	VQWATCH_KILLS=$(KILLS) VQWATCH_KILL_SEED=$(KILL_SEED) VQWATCH_KILL_STRICT=1 \
+		$(BIN)/python -m pytest tests/e2e/test_kills.py -s $(ARGS)
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev

@@ -30,14 +30,16 @@ from monitor.core.record import record_of
 from monitor.core.repeats import RepeatLimit
 from monitor.core.shedding import Shedding
 from monitor.errors import UsageError
+from monitor.evidence import EvidenceDesk
 from monitor.ingest.programs import VideoChoice
 from monitor.ingest.pyav_source import PyAvSource
 from monitor.ingest.redact import redact
 from monitor.ingest.source_thread import SourceThread
-from monitor.instruments import read_broker, read_engine, read_stream
+from monitor.instruments import read_broker, read_engine, read_stream, read_webhooks
 from monitor.observe.loop_lag import LoopLag
 from monitor.observe.metrics import MetricsPage
 from monitor.observe.readings import Reading
+from monitor.observe.service_manager import ServiceManager
 from monitor.pipeline.batcher import Batcher
 from monitor.pipeline.bundle_scoring import BundleScoring
 from monitor.pipeline.fallback import FallbackEngine
@@ -50,6 +52,7 @@ from monitor.publish.mqtt import BrokerAddress, MqttPublisher
 from monitor.publish.schemas import schema_text
 from monitor.rules import rules_of
 from monitor.store.alert_log import AlertLog
+from monitor.store.evidence import EvidenceFolder
 from monitor.store.history import History
 from monitor.store.standing import Standing
 from monitor.types import AlertEvent, Health, Message, Problem, Status, StreamId, StreamInfo, StreamState
@@ -113,6 +116,7 @@ class Monitor:
         self._rates = (0.0, 0.0)
         self._version = version("vqwatch")
         self._lag = LoopLag()
+        self._service_manager = ServiceManager()
         self._process = psutil.Process(os.getpid())
         self._rules = {StreamId(section.id): rules_of(config, section) for section in config.streams}
         self.streams: dict[StreamId, StreamTask] = {}
@@ -133,6 +137,7 @@ class Monitor:
             config.webhooks, config.node, durable=config.data_dir is not None, on_settled=self._webhook_settled
         )
         self._history: History | None = None
+        self._evidence: EvidenceDesk | None = None
         #: Alert messages that the broker has not acknowledged, where a ledger wants to know.
         self._owed: dict[Message, AlertEvent] = {}
         self._publisher: MqttPublisher | None = None
@@ -155,8 +160,9 @@ class Monitor:
         try:
             async with contextlib.AsyncExitStack() as stack:
                 if self._config.data_dir is not None:
+                    await self._open_evidence(self._config.data_dir, stack)
                     self._alert_log = await stack.enter_async_context(
-                        AlertLog(self._config.data_dir, self._send_alert, send_to=self.webhooks.offer)
+                        AlertLog(self._config.data_dir, self._send_alert, send_to=self._send_to_webhook)
                     )
                     await self._open_history(self._config.data_dir, stack)
                 address = await self._broker(stack)
@@ -177,6 +183,10 @@ class Monitor:
                     asyncio.create_task(task.run(), name=f"vqwatch.stream[{id_}]") for id_, task in self.streams.items()
                 ]
                 self.ready.set()
+                self._service_manager.ready()
+                await stack.enter_async_context(
+                    _background(self._service_manager.run(), "vqwatch.service_manager", cancel=True)
+                )
                 log.info(
                     "event=started node=%s streams=%d model=%s engine=%s precision=%s mqtt=%s",
                     self._config.node, len(tasks), self._scoring.bundle.model_id,
@@ -203,6 +213,14 @@ class Monitor:
                     max_bytes=wanted.max_size,
                 )
             )
+
+    async def _open_evidence(self, folder: Path, stack: contextlib.AsyncExitStack) -> None:
+        wanted = self._config.evidence
+        if wanted.enabled:
+            kept = await stack.enter_async_context(
+                EvidenceFolder(folder, keep_s=wanted.keep, max_bytes=wanted.max_size)
+            )
+            self._evidence = EvidenceDesk(kept, self._config.http.public_url or "")
 
     async def _broker(self, stack: contextlib.AsyncExitStack) -> BrokerAddress:
         broker = self._config.broker
@@ -231,12 +249,14 @@ class Monitor:
             self.webhooks.resume(standing.active.values(), owed)
             watched = {(id_, rule.name) for id_, alerting in self._rules.items() for rule in alerting.rules}
             for event in standing.close_orphans(watched, time.time()):
+                if self._evidence is not None:
+                    self._evidence.close(event)
                 self._alert(event)
             if standing.active or ledger.standing.undelivered:
                 log.info(
                     "event=resumed active=%d undelivered=%d", len(standing.active), len(ledger.standing.undelivered)
                 )
-            self._active = {(event.stream, event.rule): event for event in standing.active.values()}
+            self._active = {(event.stream, event.rule): self._with_still(event) for event in standing.active.values()}
         for section in self._config.streams:
             self._add(section, standing)
         # A broker may still hold what an earlier run had raised.
@@ -272,6 +292,8 @@ class Monitor:
             mailbox=ingest.mailbox,
             max_staleness_s=ingest.max_staleness,
             max_backoff_s=ingest.max_backoff,
+            stills_s=0.0 if self._evidence is None else self._config.evidence.stills,
+            still_width=self._config.evidence.width,
         )
         alerting = self._rules[id_]
         book = AlertBook(
@@ -307,6 +329,7 @@ class Monitor:
             metrics=MetricsPage(self._reading),
             schema=schema_text,
             history=None if self._history is None else self._history.read,
+            evidence=self._evidence,
         )
 
     def _problems(self) -> list[Problem]:
@@ -336,6 +359,9 @@ class Monitor:
             shed=self._load.shed,
             ledger=None if self._alert_log is None else self._alert_log.trouble is None,
             history=None if self._history is None else self._history.trouble is None,
+            evidence=None if self._evidence is None else self._evidence.folder.trouble is None,
+            evidence_bytes=None if self._evidence is None else self._evidence.folder.size_bytes,
+            webhooks=read_webhooks(self.webhooks),
         )
 
     async def _until_over(
@@ -358,6 +384,7 @@ class Monitor:
             stopping.cancel()
 
     async def _shut_down(self, tasks: list[asyncio.Task[None]], batching: asyncio.Task[None]) -> None:
+        self._service_manager.stopping()
         for stream in self.streams.values():
             stream.stop()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -415,6 +442,9 @@ class Monitor:
             publisher.offer(wire.state_message(publisher.topics, id_, second.state))
             if self._history is not None:
                 self._history.append(id_, record_of(second.state, second.metrics))
+            if self._evidence is not None:
+                for found in second.evidence:
+                    self._evidence.keep(found, second.state, stream.info)
             for event in second.events:
                 self._alert(event)
             if self._on_state is not None:
@@ -439,7 +469,7 @@ class Monitor:
         if self._alert_log is None:
             self._send_alert(event)
             for webhook in webhooks:
-                self.webhooks.offer(webhook, event)
+                self._send_to_webhook(webhook, event)
         else:
             self._alert_log.append(event, webhooks)
         if self._on_alert is not None:
@@ -450,6 +480,7 @@ class Monitor:
         publisher = self._publisher
         if publisher is None:
             return False
+        event = self._with_still(event)
         message = wire.alert_message(publisher.topics, event)
         if not publisher.offer(message):
             return False
@@ -465,6 +496,12 @@ class Monitor:
             self._active_changed = True
             asyncio.get_running_loop().call_soon(self._publish_active)
         return True
+
+    def _send_to_webhook(self, destination: str, event: AlertEvent) -> None:
+        self.webhooks.offer(destination, self._with_still(event))
+
+    def _with_still(self, event: AlertEvent) -> AlertEvent:
+        return event if self._evidence is None else self._evidence.with_still(event)
 
     def _alert_delivered(self, message: Message) -> None:
         event = self._owed.pop(message, None)

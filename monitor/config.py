@@ -84,6 +84,11 @@ class HttpSection(Section):
     host: str = Field("127.0.0.1", description="address to listen on")
     port: Port = Field(8080, description="port; 0 takes a free one")
     enabled: bool = True
+    public_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s@?#]+$",
+        description="address under which others reach this server, for the pictures of alerts; their path without it",
+    )
 
 
 class HistorySection(Section):
@@ -95,6 +100,18 @@ class HistorySection(Section):
     max_size: ByteSize = Field(
         ByteSize(4 * 10**9), description="most that it takes on the disk; older values go sooner"
     )
+
+
+class EvidenceSection(Section):
+    """What an alert leaves behind, in the data directory: its worst picture, the scores around it, and more."""
+
+    enabled: bool = True
+    stills: Duration = Field(
+        30.0, gt=0, le=300, description="pictures are kept in memory for this long, one a second, for alerts to come"
+    )
+    width: int = Field(320, ge=64, le=1920, description="width of such a picture")
+    keep: Duration = Field(30 * 86400.0, description="evidence is kept for this long")
+    max_size: ByteSize = Field(ByteSize(10**9), description="most that it takes on the disk; the oldest goes sooner")
 
 
 class IngestSection(Section):
@@ -170,6 +187,7 @@ class Config(Section):
     http: HttpSection = HttpSection()
     ingest: IngestSection = IngestSection()
     history: HistorySection = HistorySection()
+    evidence: EvidenceSection = EvidenceSection()
     alerts: Rules = Field({}, description="changes to the default rules, by rule name, and new rules")
     schedules: dict[Id, ScheduleSection] = Field({}, description="windows of local time, by name")
     maintenance: Names = Field((), description="schedules in which nothing raises, on any stream")

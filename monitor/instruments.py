@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from monitor.observe.readings import BrokerReading, EngineReading, RuleReading, StreamReading
+from monitor.observe.readings import BrokerReading, EngineReading, RuleReading, StreamReading, WebhookReading
 from monitor.pipeline.batcher import Batcher
 from monitor.pipeline.inference import InferenceThread
 from monitor.pipeline.stream_task import StreamTask
 from monitor.publish.mqtt import MqttPublisher
 from monitor.types import StreamState
+from monitor.webhooks import Webhooks
 
 
 def read_stream(task: StreamTask, state: StreamState | None) -> StreamReading:
@@ -63,3 +64,11 @@ def read_broker(publisher: MqttPublisher | None) -> BrokerReading | None:
         superseded=counts.superseded,
         refused=counts.refused,
     )
+
+
+def read_webhooks(webhooks: Webhooks) -> list[WebhookReading]:
+    """The webhooks now."""
+    return [
+        WebhookReading(name, counts.sent, counts.failed, counts.refused, counts.lost, counts.pending)
+        for name, counts in webhooks.counts.items()
+    ]

@@ -260,7 +260,10 @@ class StreamState:
 
 @dataclass(frozen=True, slots=True)
 class AlertEvent:
-    """One raise or clear of one rule on one stream; times are UTC seconds since 1970."""
+    """One raise or clear of one rule on one stream; times are UTC seconds since 1970.
+
+    ``still_url`` shows the worst picture; it is put in when the event is sent, where a picture was kept.
+    """
 
     id: str
     seq: int
@@ -275,6 +278,7 @@ class AlertEvent:
     cause: str | None = None
     cause_p: float | None = None
     worst_at: float | None = None
+    still_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

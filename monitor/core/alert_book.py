@@ -51,6 +51,16 @@ class AlertBook:
         self._new_id = new_id
         self._seq = next_seq
         self._machines = {rule.name: AlertMachine(rule) for rule in ordered(rules)}
+        # Of each: what it takes to step it, looked up once and not every second.
+        self._steps = [
+            (
+                machine,
+                machine.rule,
+                machine.rule.metric,
+                tuple(self._machines[name] for name in machine.rule.inhibited_by),
+            )
+            for machine in self._machines.values()
+        ]
         self._raised: dict[str, AlertEvent] = {}
         self._resumed: set[str] = set()
         self._raises = dict.fromkeys(self._machines, 0)
@@ -83,6 +93,14 @@ class AlertBook:
         """
         return self._machines[rule].rule.severity
 
+    def rule(self, name: str) -> AlertRule:
+        """One of its rules.
+
+        Raises:
+            KeyError: It has no such rule.
+        """
+        return self._machines[name].rule
+
     def is_raised(self, rule: str) -> bool:
         """Whether the alert of a rule is up; also one that an earlier run had raised."""
         return rule in self._raised
@@ -113,11 +131,11 @@ class AlertBook:
             Raises and clears, numbered in their order.
         """
         events: list[AlertEvent] = []
-        quiet = any_holds(self._maintenance, utc_s)
-        for machine in self._machines.values():
-            rule = machine.rule
-            value = metrics.get(rule.metric)
-            if not machine.raised and (quiet or self._may_not_raise(rule, utc_s)):
+        quiet = bool(self._maintenance) and any_holds(self._maintenance, utc_s)
+        for machine, rule, metric, explaining in self._steps:
+            value = metrics.get(metric)
+            # What is unknown needs no reason not to raise.
+            if value is not None and not machine.raised and (quiet or _may_not_raise(rule, explaining, utc_s)):
                 value = None
             transition = machine.step(now_s, value)
             if transition is not None:
@@ -128,10 +146,6 @@ class AlertBook:
         """Clears all that is raised, because the stream is no longer watched."""
         transitions = [(machine.rule, machine.withdraw(now_s)) for machine in self._machines.values()]
         return [self._record(rule, done, utc_s, None, None) for rule, done in transitions if done is not None]
-
-    def _may_not_raise(self, rule: AlertRule, utc_s: float) -> bool:
-        off = rule.schedule is not None and not rule.schedule.holds(utc_s)
-        return off or any(self._machines[name].explains for name in rule.inhibited_by)
 
     def _record(
         self,
@@ -172,6 +186,13 @@ class AlertBook:
             self._raised[rule.name] = event
             self._raises[rule.name] += 1
         return event
+
+
+def _may_not_raise(rule: AlertRule, explaining: Sequence[AlertMachine], utc_s: float) -> bool:
+    for machine in explaining:
+        if machine.explains:
+            return True
+    return rule.schedule is not None and not rule.schedule.holds(utc_s)
 
 
 def ordered(rules: Sequence[AlertRule]) -> list[AlertRule]:

@@ -72,11 +72,16 @@ class AlertRule:
 
     def signal(self, value: float | None) -> Signal:
         """What a value says to this rule; None and NaN say nothing."""
+        # Written out: each rule of each stream asks each second.
         if value is None or math.isnan(value):
             return Signal.NONE
-        if not self.worse(self.raise_level, value):
+        if self.direction == "above":
+            if value >= self.raise_level:
+                return Signal.BREACH
+            return Signal.BETWEEN if value > self.clear_level else Signal.HEALTHY
+        if value <= self.raise_level:
             return Signal.BREACH
-        return Signal.BETWEEN if self.worse(value, self.clear_level) else Signal.HEALTHY
+        return Signal.BETWEEN if value < self.clear_level else Signal.HEALTHY
 
 
 class Signal(StrEnum):
@@ -221,11 +226,12 @@ class AlertMachine:
         self.state = _TRANSITIONS[before, signal]
         if before is AlertState.NO_DATA and now_s - self._no_data_since_s > self.rule.raise_for_s:
             self._breach_s, self._worst = 0.0, None
+        if self.state is AlertState.OK:
+            self._breach_s, self._worst = 0.0, None
+            return None
         if value is not None and signal is not Signal.NONE:
             self._note_worst(value, now_s)
         match self.state:
-            case AlertState.OK:
-                self._breach_s = 0.0
             case AlertState.PENDING:
                 if before is AlertState.PENDING:
                     self._breach_s += elapsed
@@ -271,7 +277,5 @@ class AlertMachine:
         return AlertTransition(status, self._now_s, self._raised_s, worst, worst_s)
 
     def _note_worst(self, value: float, now_s: float) -> None:
-        if self.state is AlertState.OK:
-            self._worst = None
-        elif self._worst is None or self.rule.worse(value, self._worst[0]):
+        if self._worst is None or self.rule.worse(value, self._worst[0]):
             self._worst = (value, now_s)

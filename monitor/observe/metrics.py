@@ -16,7 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from monitor.observe.readings import Reading, StreamReading
+from monitor.observe.readings import Reading, StreamReading, WebhookReading
 from monitor.types import Condition, Status, StreamState
 
 _Value = float | int | bool | None
@@ -216,6 +216,27 @@ def _process_families(reading: Reading) -> Iterator[Metric]:
         "ledger_ok", "1 while the alert ledger's disk takes what is written; absent without one.", reading.ledger
     )
     yield _one("history_ok", "1 while the history's disk takes what is written; absent without one.", reading.history)
+    yield _one("evidence_ok", "1 while the evidence's disk takes what is written; absent without.", reading.evidence)
+    yield _one("evidence_bytes", "What the evidence of alerts takes on the disk.", reading.evidence_bytes)
+    yield from _webhook_families(reading.webhooks)
+
+
+def _webhook_families(webhooks: Sequence[WebhookReading]) -> Iterator[Metric]:
+    sent = CounterMetricFamily("vqwatch_webhook_sent", "Alerts that the webhook's receiver took.", labels=["webhook"])
+    failed = CounterMetricFamily("vqwatch_webhook_failed", "Attempts that failed and are repeated.", labels=["webhook"])
+    dropped = CounterMetricFamily(
+        "vqwatch_webhook_dropped",
+        "Alerts that the webhook never gets: refused by its receiver, or lost for want of room.",
+        labels=["webhook", "kind"],
+    )
+    waiting = GaugeMetricFamily("vqwatch_webhook_waiting", "Alerts that wait for the webhook.", labels=["webhook"])
+    for r in webhooks:
+        sent.add_metric([r.webhook], r.sent)
+        failed.add_metric([r.webhook], r.failed)
+        dropped.add_metric([r.webhook, "refused"], r.refused)
+        dropped.add_metric([r.webhook, "lost"], r.lost)
+        waiting.add_metric([r.webhook], r.pending)
+    yield from (sent, failed, dropped, waiting)
 
 
 def _states(

@@ -95,6 +95,18 @@ class BrokerReading:
 
 
 @dataclass(frozen=True, slots=True)
+class WebhookReading:
+    """One webhook; the counts of ``WebhookCounts``."""
+
+    webhook: str
+    sent: int
+    failed: int
+    refused: int
+    lost: int
+    pending: int
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """The whole monitor at one moment.
 
@@ -110,6 +122,9 @@ class Reading:
         shed: Share of the samples due that are not analysed, for want of computing power.
         ledger: The alert ledger's disk takes what is written; None without a ledger.
         history: The history's disk takes what is written; None without a history.
+        evidence: The evidence's disk takes what is written; None where none is kept.
+        evidence_bytes: What it takes on the disk, likewise.
+        webhooks: Receivers of alerts over HTTP.
     """
 
     version: str
@@ -123,3 +138,6 @@ class Reading:
     shed: float
     ledger: bool | None = None
     history: bool | None = None
+    evidence: bool | None = None
+    evidence_bytes: int | None = None
+    webhooks: Sequence[WebhookReading] = ()

@@ -15,6 +15,7 @@ from monitor.core.side_channel import SideChannel
 from monitor.core.strips import StripFigures, measure_strips
 from monitor.core.timestamps import MediaClock, Verdict
 from monitor.ingest.pyav_source import Decoded
+from monitor.pipeline.stills import StillCamera
 from monitor.types import TIME_BASE_HZ, DropCause, Frame, PictureFacts, Sample, StreamId
 
 
@@ -59,6 +60,7 @@ class StreamSampler:
         detectors: Detectors to go on with, likewise.
         lower: Lower rates, by rung from 1.
         rung: The one to begin with; 0 is ``fps``.
+        camera: Sees every picture, to keep some of them.
     """
 
     def __init__(
@@ -74,7 +76,9 @@ class StreamSampler:
         detectors: Detectors | None = None,
         lower: Sequence[Fraction] = (),
         rung: int = 0,
+        camera: StillCamera | None = None,
     ) -> None:
+        self._camera = camera
         self._stream = stream
         self._rates = (fps, *lower)
         #: The rung wanted.
@@ -109,6 +113,8 @@ class StreamSampler:
         self.counts.frames += 1
         self.counts.corrupt += decoded.corrupt if decoded.damaged is None else decoded.damaged
         self.counts.packets_lost += decoded.lost_packets
+        if self._camera is not None:
+            self._camera.see(decoded.picture, decoded.received_s)
         first = not self._open
         if first:
             self._begin()

@@ -17,6 +17,7 @@ from monitor.core.backoff import Backoff
 from monitor.core.bands import band_of
 from monitor.core.baseline import Baseline
 from monitor.core.detectors import Detectors
+from monitor.core.evidence import AlertTrail, Evidence, Moment
 from monitor.core.expected_format import ExpectedFormat
 from monitor.core.loops import LONGEST_LOOP_S
 from monitor.core.metrics import stream_metrics
@@ -31,6 +32,7 @@ from monitor.pipeline.bundle_scoring import BundleScoring
 from monitor.pipeline.connection import SampledSource
 from monitor.pipeline.sampler import SamplerCounts, StreamSampler
 from monitor.pipeline.scored_stream import ScoredStream
+from monitor.pipeline.stills import StillCamera, StillRing
 from monitor.types import (
     AlertEvent,
     Condition,
@@ -78,6 +80,8 @@ class StreamSettings:
         mailbox: Samples that may wait.
         max_staleness_s: Older samples are dropped, not scored.
         max_backoff_s: Longest pause between attempts.
+        stills_s: How far back pictures are kept for the evidence of alerts; 0 keeps none, and gathers no evidence.
+        still_width: Of such a picture, pixels.
     """
 
     stream: StreamId
@@ -88,6 +92,8 @@ class StreamSettings:
     mailbox: int = 75
     max_staleness_s: float | None = 3.0
     max_backoff_s: float = 2.0
+    stills_s: float = 0.0
+    still_width: int = 320
 
 
 @dataclass(slots=True)
@@ -107,11 +113,13 @@ class Second:
         state: The state to publish.
         events: Alerts raised and cleared.
         metrics: What its rules saw, by metric; None is unknown.
+        evidence: Of those alerts, where it is gathered.
     """
 
     state: StreamState
     events: list[AlertEvent] = field(default_factory=list)
     metrics: dict[str, float | None] = field(default_factory=dict)
+    evidence: list[Evidence] = field(default_factory=list)
 
 
 class StreamTask:
@@ -181,6 +189,9 @@ class StreamTask:
         self._judgement: Judgement | None = None
         self._silent = False
         self._repeats = RepeatLimit()
+        #: The pictures of its last seconds; None where none are kept.
+        self.stills = StillRing(settings.stills_s) if settings.stills_s > 0 else None
+        self._trail = None if self.stills is None else AlertTrail(book, self.stills.near)
         self.info: StreamInfo | None = None
         #: Connections that ended and were followed by another attempt, by why they ended.
         self.reconnects = dict.fromkeys(RECONNECT_REASONS, 0)
@@ -267,6 +278,7 @@ class StreamTask:
             detectors=self._detectors,
             lower=[rung.scoring.fps for rung in self._rungs[1:]],
             rung=self._rung,
+            camera=None if self.stills is None else StillCamera(self.stills, self.settings.still_width),
         )
         self._sampler = sampler
         self._source = source = SampledSource(self._connect(), sampler)
@@ -480,7 +492,22 @@ class StreamTask:
             lag_ms=self._lag(view, age_s),
         )
         self._seq += 1
-        return Second(state, events, metrics)
+        return Second(state, events, metrics, self._gather(now, age_s, state, metrics, events))
+
+    def _gather(
+        self,
+        now: float,
+        age_s: float | None,
+        state: StreamState,
+        metrics: dict[str, float | None],
+        events: list[AlertEvent],
+    ) -> list[Evidence]:
+        if self._trail is None:
+            return []
+        moment = Moment(
+            now, state.ts, age_s, state.status, state.condition, metrics, state.baseline, state.cause, state.cause_p
+        )
+        return self._trail.second(moment, events)
 
     def _tell_silence(self, sound: AudioFacts | None, silent_s: float | None) -> None:
         silent = silent_s is not None and silent_s >= self.settings.limits.still_s

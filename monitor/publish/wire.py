@@ -134,9 +134,33 @@ def info_payload(
     )
 
 
-def alert_payload(event: AlertEvent, *, still_url: str | None = None) -> bytes:
-    """JSON of ``stream/{id}/alert``; ``still_url`` shows the worst picture where one was kept."""
-    return _dump(_alert_fields(event, still_url))
+def alert_fields(event: AlertEvent) -> Fields:
+    """The content of ``stream/{id}/alert``; what is not known is left out."""
+    cleared_at = _known(event.cleared_at)
+    worst_at = _known(event.worst_at)
+    return _fields(
+        id=event.id,
+        seq=int(event.seq),
+        stream=str(event.stream),
+        rule=event.rule,
+        severity=str(event.severity),
+        status=event.status,
+        raised_at=utc_text(event.raised_at),
+        cleared_at=None if cleared_at is None else utc_text(cleared_at),
+        # UTC may be set back between the two; a duration below zero would be nonsense to every reader.
+        duration_s=None if cleared_at is None else round(max(0.0, cleared_at - event.raised_at), _S),
+        value=_real(event.value, 3),
+        threshold=_real(event.threshold, 3),
+        cause=event.cause,
+        cause_p=_real(event.cause_p, _PROBABILITY),
+        worst_at=None if worst_at is None else utc_text(worst_at),
+        still_url=event.still_url,
+    )
+
+
+def alert_payload(event: AlertEvent) -> bytes:
+    """JSON of ``stream/{id}/alert``."""
+    return _dump(alert_fields(event))
 
 
 def alerts_payload(ts: int, active: Iterable[AlertEvent]) -> bytes:
@@ -146,7 +170,7 @@ def alerts_payload(ts: int, active: Iterable[AlertEvent]) -> bytes:
         ts: Unix time, ms.
         active: Raised alerts in the order to show them.
     """
-    flat = [_alert_fields(event, None) for event in active]
+    flat = [alert_fields(event) for event in active]
     return _dump({"v": WIRE_VERSION, "ts": int(ts), "active": flat, "count": len(flat)})
 
 
@@ -180,9 +204,9 @@ def info_message(topics: Topics, stream: str, payload: bytes) -> Message:
     return Message(topics.info(stream), payload, qos=1, retain=True)
 
 
-def alert_message(topics: Topics, event: AlertEvent, *, still_url: str | None = None) -> Message:
+def alert_message(topics: Topics, event: AlertEvent) -> Message:
     """One raise or clear: every one is delivered, in order, at least once; not retained."""
-    return Message(topics.alert(event.stream), alert_payload(event, still_url=still_url), qos=1, conflate=False)
+    return Message(topics.alert(event.stream), alert_payload(event), qos=1, conflate=False)
 
 
 def alerts_message(topics: Topics, ts: int, active: Iterable[AlertEvent]) -> Message:
@@ -207,29 +231,6 @@ def utc_text(at_s: float) -> str:
     """RFC 3339 in UTC with milliseconds, such as ``2026-11-22T10:00:00.250Z``; ``at_s`` is unix seconds."""
     moment = _EPOCH + timedelta(milliseconds=round(at_s * 1000))
     return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
-
-
-def _alert_fields(event: AlertEvent, still_url: str | None) -> Fields:
-    cleared_at = _known(event.cleared_at)
-    worst_at = _known(event.worst_at)
-    return _fields(
-        id=event.id,
-        seq=int(event.seq),
-        stream=str(event.stream),
-        rule=event.rule,
-        severity=str(event.severity),
-        status=event.status,
-        raised_at=utc_text(event.raised_at),
-        cleared_at=None if cleared_at is None else utc_text(cleared_at),
-        # UTC may be set back between the two; a duration below zero would be nonsense to every reader.
-        duration_s=None if cleared_at is None else round(max(0.0, cleared_at - event.raised_at), _S),
-        value=_real(event.value, 3),
-        threshold=_real(event.threshold, 3),
-        cause=event.cause,
-        cause_p=_real(event.cause_p, _PROBABILITY),
-        worst_at=None if worst_at is None else utc_text(worst_at),
-        still_url=still_url,
-    )
 
 
 def _checked(name: str, what: str) -> str:

@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Protocol, Self
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -33,6 +33,20 @@ HistorySource = Callable[[HistoryQuery], Awaitable[dict[str, dict[str, list[floa
 #: Where the page finds the broker: a WebSocket port of the host that served the page, or a whole ws(s) URL.
 WebSocketBroker = int | str
 
+
+class EvidenceSource(Protocol):
+    """The evidence of alerts, by their ids; None where there is none."""
+
+    async def recent(self, count: int) -> list[dict[str, Any]]:
+        """The newest alerts, newest first, as their messages have them."""
+
+    async def document(self, id_: str) -> dict[str, Any] | None:
+        """What is known of an alert."""
+
+    async def still(self, id_: str) -> bytes | None:
+        """Its worst picture, a JPEG."""
+
+
 #: A stream without a message for this long looks stale; five of its one-second beats.
 STALE_AFTER_S: Final = 5.0
 
@@ -45,6 +59,8 @@ _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
+# Alerts in one answer; each is a small file.
+_RECENT, _RECENT_MOST = 40, 500
 # An open keep-alive connection must not hold up the end of the process.
 _SHUTDOWN_LIMIT_S = 1.0
 
@@ -59,7 +75,8 @@ class DashboardServer:
     Routes: ``/`` and ``/static/...`` (the page), ``/config.json`` (node, topics and broker, for the page),
     ``/livez`` and ``/readyz`` (200, or 503 with JSON that says why), ``/metrics`` (Prometheus; 404 where there are
     none), ``/schema/{name}.json``, ``/api/history`` (columns by stream; 400 with a JSON reason for what cannot be
-    answered, 404 where no history is kept).
+    answered, 404 where no history is kept), ``/api/alerts`` (the newest), ``/api/alerts/{id}/evidence`` and
+    ``.../still.jpg``.
 
     Args:
         host: Address to listen on.
@@ -72,6 +89,7 @@ class DashboardServer:
         metrics: The text of ``/metrics``.
         schema: From the name of a payload to its JSON schema as text; KeyError where there is none.
         history: The past of the streams.
+        evidence: What alerts left behind.
         clock: Unix seconds.
 
     Attributes:
@@ -94,6 +112,7 @@ class DashboardServer:
         metrics: MetricsSource | None = None,
         schema: Callable[[str], str] | None = None,
         history: HistorySource | None = None,
+        evidence: EvidenceSource | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.host = host
@@ -106,6 +125,7 @@ class DashboardServer:
         self._metrics_source = metrics
         self._schema = schema
         self._history_source = history
+        self._evidence_source = evidence
         self._clock = clock
         self._pages: dict[str, Page] = {}
         self._runner: web.AppRunner | None = None
@@ -132,6 +152,9 @@ class DashboardServer:
         application.router.add_get("/metrics", self._metrics)
         application.router.add_get("/schema/{name}.json", self._schema_file)
         application.router.add_get("/api/history", self._history)
+        application.router.add_get("/api/alerts", self._alerts)
+        application.router.add_get("/api/alerts/{id}/evidence", self._evidence)
+        application.router.add_get("/api/alerts/{id}/still.jpg", self._still)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN_LIMIT_S)
         await runner.setup()
         try:
@@ -168,6 +191,8 @@ class DashboardServer:
         }
         if self._history_source is not None:
             fields["history"] = True
+        if self._evidence_source is not None:
+            fields["evidence"] = True
         try:
             broker = self._websocket() if callable(self._websocket) else self._websocket
             if broker is not None:
@@ -217,6 +242,28 @@ class DashboardServer:
             return web.json_response({"error": "the history cannot be read"}, status=503)
         resolution = "1m" if query.minutes else "1s"
         return web.json_response({"v": 1, "ts": now_ms, "resolution": resolution, "streams": streams})
+
+    async def _alerts(self, request: web.Request) -> web.Response:
+        if self._evidence_source is None:
+            return web.json_response({"error": "no evidence of alerts is kept: it needs data_dir"}, status=404)
+        asked = request.query.get("limit", str(_RECENT))
+        if not asked.isdecimal() or not 1 <= int(asked) <= _RECENT_MOST:
+            return web.json_response({"error": f"limit: must be 1 to {_RECENT_MOST}"}, status=400)
+        return web.json_response({"v": 1, "alerts": await self._evidence_source.recent(int(asked))})
+
+    async def _evidence(self, request: web.Request) -> web.Response:
+        source = self._evidence_source
+        document = None if source is None else await source.document(request.match_info["id"])
+        if document is None:
+            return web.json_response({"error": "no evidence of such an alert is kept"}, status=404)
+        return web.json_response(document)
+
+    async def _still(self, request: web.Request) -> web.Response:
+        source = self._evidence_source
+        jpeg = None if source is None else await source.still(request.match_info["id"])
+        if jpeg is None:
+            raise web.HTTPNotFound()
+        return web.Response(body=jpeg, content_type="image/jpeg")
 
     async def _schema_file(self, request: web.Request) -> web.Response:
         try:

@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,15 @@ import pytest
 import yaml
 
 from monitor.config import load_config
+from monitor.demo.player import _arguments as player_arguments
 from monitor.ingest.address import parse_address
 from monitor.publish.broker_address import BrokerAddress
 from monitor.types import Problem
 from monitor.web.server import DashboardServer
 
 ROOT = Path(__file__).resolve().parents[2]
+#: Services that keep something, in a volume of their own.
+KEEPING = {"vqwatch": "data", "prometheus": "prometheus", "grafana": "grafana"}
 MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin")
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
@@ -34,7 +38,7 @@ def compose() -> dict[str, Any]:
     return content
 
 
-@pytest.fixture(params=["mosquitto", "vqwatch"])
+@pytest.fixture(params=["mosquitto", "vqwatch", "prometheus", "grafana", "mediamtx", "player"])
 def service(request: pytest.FixtureRequest, compose: dict[str, Any]) -> dict[str, Any]:
     chosen: dict[str, Any] = compose["services"][request.param]
     return chosen
@@ -79,21 +83,78 @@ def test_the_monitor_waits_for_a_broker_that_answers(compose: dict[str, Any]) ->
     assert compose["services"]["vqwatch"]["depends_on"] == {"mosquitto": {"condition": "service_healthy"}}
 
 
-def test_only_three_ports_are_published_and_only_on_loopback(compose: dict[str, Any]) -> None:
-    ports = [port for service in compose["services"].values() for port in service["ports"]]
-    assert sorted(ports) == ["127.0.0.1:1883:1883", "127.0.0.1:8080:8080", "127.0.0.1:9001:9001"]
+def test_ports_are_published_on_loopback_alone(compose: dict[str, Any]) -> None:
+    ports = [port for service in compose["services"].values() for port in service.get("ports", [])]
+    published = [port.split(":")[1] for port in ports]
+    assert sorted(published) == ["1883", "3000", "8080", "8554", "9001", "9090"]
+    assert ports == [f"127.0.0.1:{port}:{port}" for port in published]
 
 
 def test_files_that_are_mounted_exist_and_are_mounted_read_only(compose: dict[str, Any]) -> None:
-    mounts = [mount for service in compose["services"].values() for mount in service["volumes"]]
+    mounts = [mount for service in compose["services"].values() for mount in service.get("volumes", [])]
     files = [mount for mount in mounts if mount.startswith("./")]
-    assert len(files) == 2
+    assert len(files) == 7
     for mount in files:
         source, _, mode = mount.split(":")
-        assert (ROOT / source).is_file(), source
+        assert (ROOT / source).exists(), source
         assert mode == "ro"
     names = {mount.partition(":")[0] for mount in mounts} - {mount.partition(":")[0] for mount in files}
-    assert names == set(compose["volumes"])
+    assert names == set(compose["volumes"]) == set(KEEPING.values())
+
+
+def test_services_and_keys_are_ones_that_compose_knows(compose: dict[str, Any]) -> None:
+    # The part of the Compose Specification that is used here; a misspelt key would be refused, or worse, passed over.
+    known = {
+        "build", "cap_drop", "command", "depends_on", "deploy", "entrypoint", "environment", "healthcheck", "image",
+        "init", "logging", "mem_limit", "network_mode", "pids_limit", "ports", "profiles", "read_only", "restart",
+        "security_opt", "stop_grace_period", "tmpfs", "user", "volumes",
+    }  # fmt: skip
+    assert {key for key in compose if not key.startswith("x-")} == {"name", "services", "volumes"}
+    for name, service in compose["services"].items():
+        assert service.keys() <= known, name
+        assert service.keys() & {"image", "build"}, name
+        tag = service["image"].partition(":")[2]
+        assert tag != "latest", name
+        assert tag or "build" in service, name
+        for other, how in service.get("depends_on", {}).items():
+            assert how == {"condition": "service_healthy"}
+            assert "healthcheck" in compose["services"][other]
+            # What always runs must not wait for what runs on demand.
+            assert "profiles" not in compose["services"][other] or service["profiles"] == ["demo"]
+        assert all(isinstance(part, str) for part in service["healthcheck"]["test"]), name
+
+
+def test_the_demo_profile_plays_a_feed_where_it_says(compose: dict[str, Any]) -> None:
+    player, server = compose["services"]["player"], compose["services"]["mediamtx"]
+    assert player["network_mode"] == "service:mediamtx"
+    settings = yaml.safe_load((ROOT / "docker" / "mediamtx.yml").read_text())
+    ((path, source),) = settings["paths"].items()
+    options = player_arguments().parse_args(player["command"])
+    assert source == {"source": f"udp+mpegts://127.0.0.1:{options.port[0]}"}
+    assert options.scene == [path]
+    (port,) = (port.split(":")[2] for port in server["ports"])
+    text = (ROOT / "docker-compose.yml").read_text()
+    assert f"VQWATCH_FEED=rtsp://mediamtx:{port}/{path} docker compose --profile demo up" in text
+    parse_address(f"rtsp://mediamtx:{port}/{path}", live=True, read_timeout_s=1.0, options={})
+
+
+def test_the_gpu_override_changes_the_monitor_alone_and_its_image_is_the_same_but_for_its_libraries(
+    compose: dict[str, Any],
+) -> None:
+    override = yaml.safe_load((ROOT / "docker" / "compose.nvidia.yml").read_text())
+    assert override["services"].keys() == {"vqwatch"}
+    service = override["services"]["vqwatch"]
+    assert (ROOT / service["build"]["dockerfile"]).is_file()
+    (device,) = service["deploy"]["resources"]["reservations"]["devices"]
+    assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
+    gpu = (ROOT / service["build"]["dockerfile"]).read_text()
+    ours, theirs = (
+        [line for line in text.splitlines() if not line.startswith(("#", "ENV")) and "pip" not in line]
+        for text in (DOCKERFILE, gpu)
+    )
+    assert ours == theirs
+    assert "[gpu]" in gpu
+    assert "gpu" in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 
 
 def test_the_mounted_configuration_is_the_one_the_image_reads(compose: dict[str, Any]) -> None:

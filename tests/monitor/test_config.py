@@ -30,7 +30,7 @@ def test_the_example_names_every_key_at_its_default(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("SLACK_WEBHOOK_URL", "https://chat.example/pa@ss-chat")
     example = load_config(EXAMPLE)
     plain = Config()
-    for section in ("model", "sampling", "engine", "broker", "http", "ingest", "history"):
+    for section in ("model", "sampling", "engine", "broker", "http", "ingest", "history", "evidence"):
         assert getattr(example, section) == getattr(plain, section), section
         text = EXAMPLE.read_text()
         for key in type(getattr(plain, section)).model_fields:

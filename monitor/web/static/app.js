@@ -1,6 +1,7 @@
 // The dashboard: subscribes to everything of one monitor, and shows it once a second and at every message.
 
 import { showActive, showEvents } from "./alerts.js";
+import { openEvidence } from "./evidence.js";
 import { Feed, worstFirst } from "./feed.js";
 import { setText, Tile } from "./tile.js";
 import { plain, utcTime } from "./words.js";
@@ -17,6 +18,7 @@ let order = [];
 let orderedAt = -Infinity;
 let detailsOf = null;
 let drawn = false;
+let evidence = null; // what opens an alert's evidence, where the monitor keeps any
 
 async function start() {
   let config;
@@ -35,6 +37,10 @@ async function start() {
     return;
   }
   feed = new Feed(config.topic_prefix, config.stale_after_s * 1000);
+  if (config.evidence) {
+    evidence = openEvidence;
+    recallAlerts();
+  }
   connect(config);
   if (config.history) recall();
   setInterval(draw, TICK_MS);
@@ -50,6 +56,19 @@ async function recall() {
     for (const [id, { ts, score }] of Object.entries(past.streams)) feed.remember(id, past.ts, ts, score, performance.now());
   } catch {
     // The past is a comfort; the present does not wait for it.
+  }
+}
+
+// The alerts before this page was opened, where the monitor keeps their evidence.
+async function recallAlerts() {
+  try {
+    const answer = await fetch("/api/alerts", { cache: "no-store" });
+    if (!answer.ok) return;
+    feed.recall((await answer.json()).alerts);
+    setText(at("events-since"), "UTC");
+    drawSoon();
+  } catch {
+    // As above.
   }
 }
 
@@ -103,8 +122,8 @@ function draw() {
   const now = performance.now();
   drawMosaic(now);
   drawHeader(now);
-  showActive(at("active"), feed);
-  showEvents(at("events"), feed);
+  showActive(at("active"), feed, evidence);
+  showEvents(at("events"), feed, evidence);
   at("no-alerts").hidden = feed.alerts.length > 0;
   at("no-events").hidden = feed.events.length > 0;
   if (detailsOf !== null) drawDetails(now);

@@ -105,6 +105,13 @@ export class Feed {
     else this.past.set(id, older);
   }
 
+  // Takes in alerts of the past, newest first: what is up among them has its place in the other list.
+  recall(alerts) {
+    const known = new Set(this.events.map((event) => event.id));
+    this.events.push(...alerts.filter((alert) => !known.has(alert.id)));
+    this.events.length = Math.min(this.events.length, EVENTS_KEPT);
+  }
+
   // Why a stream's numbers cannot be taken as of now, in one word or two and for how long; null where they can.
   staleness(stream, now) {
     const silent = stream.arrivedAt === null ? null : now - stream.arrivedAt;

@@ -8,111 +8,24 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from typing import NamedTuple
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.core.alert_book import AlertBook
-from monitor.core.alerts import CLEAR_CAP_S, FLAP_WINDOW_S, AlertRule
+from monitor.core.alerts import AlertRule
 from monitor.core.schedule import OnceWindow, Schedule
 from monitor.types import AlertEvent, Severity, StreamId
+from tests.monitor.core.alert_oracle import Event, Values, oracle
 
 TRACES = int(os.environ.get("VQWATCH_TRACES", "60"))
 START = datetime(2026, 3, 4, 12, 0)
 EPOCH = START.replace(tzinfo=UTC).timestamp()
 STEP_S = 0.25
 
-Values = dict[str, float | None]
-
-
-class Event(NamedTuple):
-    at_s: float
-    rule: str
-    status: str
-
 
 def schedule(start_min: int, end_min: int) -> Schedule:
     return Schedule(UTC, (OnceWindow(START + timedelta(minutes=start_min), START + timedelta(minutes=end_min)),))
-
-
-class RuleOracle:
-    """One rule over a whole trace: finds its raises and clears by looking for stretches, one after the other."""
-
-    def __init__(self, rule: AlertRule, values: list[float | None], may_raise: list[bool]) -> None:
-        self.rule, self.values, self.may_raise = rule, values, may_raise
-        self.events: list[Event] = []
-        #: Steps at which it explains others.
-        self.explains = [False] * len(values)
-        at, doublings, cleared_s = 0, 0, None
-        while (raised := self.next_raise(at)) is not None:
-            if cleared_s is not None:
-                quiet_s = raised * STEP_S - cleared_s
-                fewer = max(0, doublings - int(quiet_s // FLAP_WINDOW_S))
-                doublings = min(10, doublings + 1) if quiet_s <= FLAP_WINDOW_S else fewer
-            hold_s = min(max(CLEAR_CAP_S, rule.clear_for_s), rule.clear_for_s * 2**doublings)
-            self.events.append(Event(raised * STEP_S, rule.name, "raised"))
-            cleared = self.next_clear(raised + 1, hold_s)
-            self.mark(raised, len(values) if cleared is None else cleared)
-            if cleared is None:
-                return
-            self.events.append(Event(cleared * STEP_S, rule.name, "cleared"))
-            at, cleared_s = cleared + 1, cleared * STEP_S
-
-    def bad(self, n: int) -> bool:
-        value = self.values[n]
-        return value is not None and value >= self.rule.raise_level
-
-    def good(self, n: int) -> bool:
-        value = self.values[n]
-        return value is not None and value <= self.rule.clear_level and not self.bad(n)
-
-    def next_raise(self, start: int) -> int | None:
-        # Stretches of breach in a row, with blind ones between them that are short enough to bridge.
-        breach_s, blind_from = 0.0, None
-        for n in range(start, len(self.values)):
-            if self.values[n] is None or not self.may_raise[n]:
-                blind_from = n if blind_from is None else blind_from
-                continue
-            if blind_from is not None and (n - blind_from) * STEP_S > self.rule.raise_for_s:
-                breach_s = 0.0
-            if not self.bad(n):
-                breach_s, blind_from = 0.0, None
-                continue
-            if n > start and blind_from is None and self.bad(n - 1):
-                breach_s += STEP_S
-            blind_from = None
-            if breach_s >= self.rule.raise_for_s:
-                return n
-        return None
-
-    def next_clear(self, start: int, hold_s: float) -> int | None:
-        run = 0
-        for n in range(start, len(self.values)):
-            run = run + 1 if self.good(n) else 0
-            if run and (run - 1) * STEP_S >= hold_s:
-                return n
-        return None
-
-    def mark(self, raised: int, cleared: int) -> None:
-        run = 0
-        for n in range(raised, cleared):
-            run = run + 1 if n > raised and self.good(n) else 0
-            self.explains[n] = run == 0 or (run - 1) * STEP_S < self.rule.clear_for_s
-
-
-def oracle(rules: list[AlertRule], trace: list[Values], quiet: tuple[int, int]) -> list[Event]:
-    """All events; rules come with those that inhibit others first."""
-    done: dict[str, RuleOracle] = {}
-    for rule in rules:
-        may_raise = []
-        for n in range(len(trace)):
-            minute = n * STEP_S / 60
-            held = quiet[0] <= minute < quiet[1]
-            off = rule.schedule is not None and not rule.schedule.holds(EPOCH + n * STEP_S)
-            may_raise.append(not held and not off and not any(done[name].explains[n] for name in rule.inhibited_by))
-        done[rule.name] = RuleOracle(rule, [values[rule.metric] for values in trace], may_raise)
-    return sorted(event for one in done.values() for event in one.events)
 
 
 quarters = st.integers(0, 60).map(lambda n: n * STEP_S)
@@ -149,7 +62,12 @@ def played(rules: list[AlertRule], trace: list[Values], quiet: tuple[int, int]) 
 def test_a_book_does_what_the_oracle_says(rules: list[AlertRule], trace: list[Values], quiet: tuple[int, int]) -> None:
     events = played(rules, trace, quiet)
     said = [Event((e.cleared_at or e.raised_at) - EPOCH, e.rule, e.status) for e in events]
-    assert sorted(said) == oracle(rules, trace, quiet)
+
+    def may_raise(rule: AlertRule, at_s: float) -> bool:
+        off = rule.schedule is not None and not rule.schedule.holds(EPOCH + at_s)
+        return not off and not quiet[0] <= at_s / 60 < quiet[1]
+
+    assert sorted(said) == oracle(rules, trace, may_raise, STEP_S)
 
 
 @settings(max_examples=TRACES)

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from monitor.observe.metrics import families
-from monitor.observe.readings import BrokerReading, EngineReading, Reading, RuleReading, StreamReading
+from monitor.observe.readings import BrokerReading, EngineReading, Reading, RuleReading, StreamReading, WebhookReading
 from monitor.pipeline.stream_task import RECONNECT_REASONS
 from monitor.types import Condition, DropCause, Severity, Status
 
@@ -27,6 +27,7 @@ READING = Reading(
         )
     ],
     EngineReading("e", "d", "f32", 0.0, 0, 0, 0, 0.0), BrokerReading(True, 0, 0, 0, 0, 0), 0.0, 0, 0.0,
+    webhooks=[WebhookReading("w", 0, 0, 0, 0, 0)],
 )  # fmt: skip
 #: Names as they stand in a query.
 NAMES = {metric.name + ("_total" if metric.type == "counter" else "") for metric in families(READING)}

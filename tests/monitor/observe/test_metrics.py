@@ -13,7 +13,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from monitor.observe.metrics import MetricsPage, families
-from monitor.observe.readings import BrokerReading, EngineReading, Reading, RuleReading, StreamReading
+from monitor.observe.readings import BrokerReading, EngineReading, Reading, RuleReading, StreamReading, WebhookReading
 from monitor.types import Condition, DropCause, Status, StreamState
 
 STATE = StreamState(
@@ -40,7 +40,8 @@ def reading(*streams: StreamReading) -> Reading:
     return Reading(
         "1.2.3", "m@1", "n1", streams,
         EngineReading("openvino", "CPU", "f32", 12.5, 900, 60, 1, 0.25), BrokerReading(True, 2, 3, 4, 5, 6),
-        0.005, 1, 0.0, ledger=True, history=False,
+        0.005, 1, 0.0, ledger=True, history=False, evidence=True, evidence_bytes=8192,
+        webhooks=[WebhookReading("noc", 11, 12, 13, 14, 15)],
     )  # fmt: skip
 
 
@@ -75,6 +76,12 @@ async def test_every_number_of_a_stream_and_of_the_process_is_there_in_base_unit
     assert found[("vqwatch_engine_busy_seconds_total",)] == 12.5
     assert found[("vqwatch_mqtt_dropped_total", "refused")] == 6
     assert (found[("vqwatch_ledger_ok",)], found[("vqwatch_history_ok",)]) == (1, 0)
+    assert (found[("vqwatch_evidence_ok",)], found[("vqwatch_evidence_bytes",)]) == (1, 8192)
+    assert found[("vqwatch_webhook_sent_total", "noc")] == 11
+    assert found[("vqwatch_webhook_failed_total", "noc")] == 12
+    assert found[("vqwatch_webhook_dropped_total", "refused", "noc")] == 13
+    assert found[("vqwatch_webhook_dropped_total", "lost", "noc")] == 14
+    assert found[("vqwatch_webhook_waiting", "noc")] == 15
     assert found[("process_resident_memory_bytes",)] > 1e6
 
 
@@ -123,7 +130,7 @@ async def test_labels_are_of_bounded_sets() -> None:
     found = [s for metric in families(reading(stream("cam1"))) for s in metric.samples]
     assert {key for s in found for key in s.labels} == {
         "stream", "status", "condition", "cause", "reason", "rule", "severity", "kind", "version", "model", "node",
-        "engine", "device", "precision",
+        "engine", "device", "precision", "webhook",
     }  # fmt: skip
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import aiomqtt
 import pytest
+from av import VideoFrame
 
+from monitor.pipeline.stills import StillCamera, StillRing
 from monitor.publish import wire
 from monitor.publish.embedded import EmbeddedBroker
 from monitor.types import AlertEvent, Condition, HistoryQuery, Message, Severity, Status, StreamId, StreamState
@@ -139,3 +142,63 @@ async def test_after_a_reload_the_trace_begins_with_the_recorded_past(page: Chro
         # The past says nothing of the stream being alive.
         assert await page.value(f"{tile('news')}.querySelector('.score').textContent") == "NOT LIVE"
         assert page.problems == []
+
+
+class OneAlert:
+    """The evidence of one alert, as the monitor's own folder answers."""
+
+    def __init__(self, alert: AlertEvent, jpeg: bytes) -> None:
+        self._jpeg = jpeg
+        at = wire.utc_text(alert.raised_at)
+        self._document = {
+            "v": 1, "alert": wire.alert_fields(alert), "metric": "drop",
+            "raised": {"at": at, "drop": 16.0, "condition": "ok"}, "worst": {"at": at, "drop": 31.5, "condition": "ok"},
+            "curve": {"ts": [1000, 2000, 3000], "score": [70.0, None, 40.0], "baseline": [70.0] * 3},
+            "still": {"path": "", "at": at, "width": 64, "height": 36}, "stream": {"codec": "h264"},
+        }  # fmt: skip
+
+    async def recent(self, count: int) -> list[dict[str, Any]]:
+        return [self._document["alert"]]  # type: ignore[list-item]
+
+    async def document(self, id_: str) -> dict[str, Any] | None:
+        return self._document if id_ == self._document["alert"]["id"] else None  # type: ignore[index]
+
+    async def still(self, id_: str) -> bytes | None:
+        return self._jpeg
+
+
+async def test_an_alert_shows_its_worst_picture_and_opens_what_is_known_of_it(page: Chromium) -> None:
+    ring = StillRing(1.0)
+    StillCamera(ring, 64).see(VideoFrame(640, 360, "yuv420p"), 0.0)
+    still = ring.near(0.0)
+    assert still is not None
+    id_ = "01a2076b-bf6e-7ceb-92dd-9ebfd959b9b0"
+    alert = AlertEvent(
+        id_, 1, StreamId("sport"), "quality", Severity.MAJOR, "raised", time.time() - 5, value=31.5, threshold=15.0,
+        still_url=f"https://elsewhere.example/api/alerts/{id_}/still.jpg",
+    )  # fmt: skip
+    async with (
+        EmbeddedBroker(mqtt_port=0, ws_port=0) as broker,
+        DashboardServer(
+            port=0, node="studio-1", websocket=lambda: broker.ws_port, evidence=OneAlert(alert, still.jpeg)
+        ) as server,
+        aiomqtt.Client("127.0.0.1", broker.mqtt_port) as monitor,
+    ):
+        message = wire.alerts_message(TOPICS, 1, [alert])
+        await monitor.publish(message.topic, message.payload, qos=1, retain=True)
+        await page.open(server.url)
+        shot = "document.querySelector('#active .shot img')"
+        await page.until(f"{shot}?.naturalWidth === 64")
+        # It was raised before the page was opened.
+        await page.until("document.querySelectorAll('#events li').length === 1")
+        await page.value("document.querySelector('#active .shot').click()")
+        await page.until("document.getElementById('evidence-still').naturalWidth === 64")
+        said = await page.value("document.getElementById('evidence').innerText")
+        for words in ("sport: quality", "worst value 31.5 (limit 15)", "at its worst", "at the raise", "h264"):
+            assert words in said, said
+        drawn = "document.getElementById('evidence-curve')"
+        assert await page.value(
+            f"{drawn}.getContext('2d').getImageData(0, 0, {drawn}.width, {drawn}.height).data.some((byte) => byte > 0)"
+        )
+        assert page.problems == []
+        assert not [address for address in page.requested if "elsewhere" in address]

@@ -315,3 +315,39 @@ async def test_without_a_history_there_is_none(client: aiohttp.ClientSession) ->
             assert "data_dir" in (await answer.json())["error"]
         async with client.get(f"{server.url}config.json") as answer:
             assert "history" not in await answer.json()
+
+
+class Evidence:
+    """Evidence of one alert."""
+
+    async def recent(self, count: int) -> list[dict[str, Any]]:
+        return [{"id": "a", "asked": count}]
+
+    async def document(self, id_: str) -> dict[str, Any] | None:
+        return {"v": 1, "metric": "drop"} if id_ == "a" else None
+
+    async def still(self, id_: str) -> bytes | None:
+        return b"\xff\xd8" if id_ == "a" else None
+
+
+async def test_evidence_of_alerts_is_served_and_what_is_not_kept_is_not_found(client: aiohttp.ClientSession) -> None:
+    async with dashboard(evidence=Evidence()) as server:
+        async with client.get(f"{server.url}api/alerts/a/evidence") as answer:
+            assert await answer.json() == {"v": 1, "metric": "drop"}
+            assert answer.headers["Cache-Control"] == "no-store"
+        async with client.get(f"{server.url}api/alerts/a/still.jpg") as answer:
+            assert (answer.content_type, await answer.read()) == ("image/jpeg", b"\xff\xd8")
+        async with client.get(f"{server.url}api/alerts?limit=7") as answer:
+            assert await answer.json() == {"v": 1, "alerts": [{"id": "a", "asked": 7}]}
+        async with client.get(f"{server.url}config.json") as answer:
+            assert (await answer.json())["evidence"] is True
+        missing = {"api/alerts/b/evidence": 404, "api/alerts/b/still.jpg": 404, "api/alerts?limit=0": 400}
+        for path, status in missing.items():
+            async with client.get(server.url + path) as answer:
+                assert answer.status == status, path
+    async with dashboard() as server:
+        for path in ("api/alerts", "api/alerts/a/evidence", "api/alerts/a/still.jpg"):
+            async with client.get(server.url + path) as answer:
+                assert answer.status == 404, path
+        async with client.get(f"{server.url}config.json") as answer:
+            assert "evidence" not in await answer.json()
