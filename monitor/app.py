@@ -23,6 +23,7 @@ import psutil
 from engines.base import FeatureEngine
 from engines.errors import EngineError
 from monitor.config import Config, StreamSection
+from monitor.config_checks import broker_tls, is_file
 from monitor.core.alert_book import AlertBook
 from monitor.core.identifiers import uuid7
 from monitor.core.progress import Limits
@@ -144,8 +145,14 @@ class Monitor:
                     )
                     await self._open_history(self._config.data_dir, stack)
                 address = await self._broker(stack)
+                broker = self._config.broker
                 self._publisher = publisher = MqttPublisher(
-                    address, self._config.node, on_delivered=self._alert_delivered
+                    address,
+                    self._config.node,
+                    tls=broker_tls(broker),
+                    # Ours speaks no other, and need not be asked.
+                    protocol="3.1.1" if broker.embedded else broker.protocol,
+                    on_delivered=self._alert_delivered,
                 )
                 self._add_streams()
                 if self._config.http.enabled:
@@ -189,12 +196,8 @@ class Monitor:
 
     async def _broker(self, stack: contextlib.AsyncExitStack) -> BrokerAddress:
         broker = self._config.broker
-        url = broker.url.get_secret_value()
-        if url != "embedded":
-            try:
-                return BrokerAddress.parse(url)
-            except UsageError as error:
-                raise UsageError(f"--broker: {error}") from error
+        if not broker.embedded:
+            return broker.address
         embedded = EmbeddedBroker(broker.host, broker.mqtt_port, broker.ws_port)
         await stack.enter_async_context(embedded)
         self.mqtt_port, self.ws_port = embedded.mqtt_port, embedded.ws_port
@@ -509,11 +512,6 @@ def _new_alert_id() -> str:
     return uuid7(time.time_ns() // 1_000_000, secrets.randbits(74))
 
 
-def is_file(url: str) -> bool:
-    """Whether a stream's URL is a file, replayed as if live."""
-    return "://" not in url or url.startswith("file://")
-
-
 def stream_ids(urls: Iterable[str], ids: list[str]) -> list[str]:
     """Ids for URLs given on the command line: those given, then ``feed1``, ``feed2``, ... by position.
 
@@ -524,15 +522,6 @@ def stream_ids(urls: Iterable[str], ids: list[str]) -> list[str]:
     if len(ids) > len(listed):
         raise UsageError(f"{len(ids)} --id for {len(listed)} URLs")
     return [*ids, *(f"feed{i + 1}" for i in range(len(ids), len(listed)))]
-
-
-def missing_files(config: Config) -> list[str]:
-    """Files that streams name and that are not there, redacted."""
-    return [
-        redact(url)
-        for section in config.streams
-        if is_file(url := section.url.get_secret_value()) and not Path(url.removeprefix("file://")).exists()
-    ]
 
 
 async def _keep_up(broker: EmbeddedBroker) -> None:

@@ -13,13 +13,13 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 
-from monitor.app import Monitor, missing_files, stream_ids
+from monitor.app import Monitor, stream_ids
 from monitor.commands.feed_arguments import add_feed_arguments, feed_keys
 from monitor.commands.model_arguments import open_model
 from monitor.commands.table import StatusTable
-from monitor.config import Config, StreamSection, load_config, make_config
-from monitor.errors import SourceError, UsageError
-from monitor.ingest.address import parse_address
+from monitor.config import Config, make_config, read_config
+from monitor.config_checks import CHECKS
+from monitor.errors import UsageError
 from monitor.ingest.redact import redact
 from monitor.observe.logs import set_up_logging
 from monitor.rule_sections import parse_duration
@@ -64,12 +64,6 @@ def _seconds(text: str) -> float:
 def run(args: argparse.Namespace) -> int:
     """Runs until SIGTERM, SIGINT, the end of --duration, or the end of every file."""
     config = configuration(args)
-    for section in config.streams:
-        # A bad URL is a mistake on the command line, not a feed that may come back.
-        check_address(section)
-    missing = missing_files(config)
-    if missing:
-        raise UsageError("\n".join(f"{file}: no such file" for file in missing))
     return asyncio.run(serve(config, args.duration, verbose=args.verbose, log_json=args.log_json))
 
 
@@ -91,8 +85,8 @@ def configuration(args: argparse.Namespace) -> Config:
     if args.model:
         flags["model"] = {"bundle": args.model}
     if args.config is not None:
-        return load_config(args.config, flags)
-    return make_config(flags)
+        return read_config(args.config, flags, checks=CHECKS).config
+    return make_config(flags, checks=CHECKS)
 
 
 def service_flags(args: argparse.Namespace) -> dict[str, Any]:
@@ -147,19 +141,3 @@ def table_on(terminal: bool, table: StatusTable) -> contextlib.AbstractContextMa
     if not terminal:
         return contextlib.nullcontext()
     return Live(table, console=Console(), refresh_per_second=2, transient=False)
-
-
-def check_address(section: StreamSection) -> None:
-    """Refuses what can never be opened.
-
-    Raises:
-        UsageError: Such a URL.
-    """
-    url = section.url.get_secret_value()
-    if "://" not in url:
-        return
-    try:
-        parse_address(url, live=True, read_timeout_s=1.0, options=section.source_options())
-    except SourceError as error:
-        if not error.transient:
-            raise UsageError(str(error)) from error
