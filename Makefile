@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: demo test check bench faults format install install-dev clean help
+.PHONY: demo test check bench faults config-edits format install install-dev clean help
 
 help:
 	@echo "make demo   see vqwatch work: test feeds go bad, alerts come and clear"
 	@echo "make test   everything that is tested"
 	@echo "make check  formatter, linter, types, import contracts"
 	@echo "make bench  how many streams this machine holds"
+	@echo "make config-edits   a thousand edits of a running monitor's configuration, and two hundred invalid ones"
 	@echo "make faults every fault many times, for real; writes docs/fault-report.md and .json"
 
 demo: install
@@ -45,6 +46,13 @@ faults: install-dev
 	VQWATCH_FAULT_AT_ONCE=$(FAULT_AT_ONCE) \
 	VQWATCH_FAULT_REPORT=docs VQWATCH_FAULT_OPENS=84 VQWATCH_FAULT_LAG_MS=50 \
 		$(BIN)/python -m pytest -m faults -s $(ARGS)
+
+CONFIG_VALID ?= 1000
+CONFIG_INVALID ?= 200
+CONFIG_SEED ?= 1
+config-edits: install-dev
+	VQWATCH_CONFIG_VALID=$(CONFIG_VALID) VQWATCH_CONFIG_INVALID=$(CONFIG_INVALID) VQWATCH_CONFIG_SEED=$(CONFIG_SEED) \
+		$(BIN)/python -m pytest -k random_edits tests/monitor/test_config_reload.py $(ARGS)
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev

@@ -269,6 +269,10 @@ def _checked(data: dict[str, Any], checks: Iterable[Check]) -> Config:
         # What is right is looked at all the same, so that mistakes of different kinds come at once.
         wrong = [problem.key for problem in problems]
         rest, _ = _validated(_without(data, wrong))
+        if rest is None:
+            # Something that must be there was wrong: the whole part it belongs to is left out.
+            parts = [key[: 2 if isinstance(data.get(str(key[0])), dict) else 1] for key in wrong if key]
+            rest, _ = _validated(_without(data, parts))
         if rest is not None:
             problems += [p for p in _deeper_problems(rest, checks) if not any(_follows(p, key) for key in wrong)]
     elif config is not None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
+from hashlib import sha256
 from pathlib import Path
 
 from monitor.broker_section import BrokerSection
@@ -44,6 +46,16 @@ def broker_tls(section: BrokerSection) -> ssl.SSLContext | None:
         return None
     password = None if section.key_password is None else section.key_password.get_secret_value()
     return client_context(section.ca_file, section.cert_file, section.key_file, password)
+
+
+def tls_mark(section: BrokerSection) -> bytes:
+    """A hash of the files that the link is encrypted with: a certificate may be renewed under its old name."""
+    mark = sha256()
+    for file in (section.ca_file, section.cert_file, section.key_file):
+        if file is not None:
+            with contextlib.suppress(OSError):
+                mark.update(file.read_bytes())
+    return mark.digest()
 
 
 #: All of them, for a configuration that is to be run.

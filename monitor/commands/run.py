@@ -7,13 +7,14 @@ import asyncio
 import contextlib
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.live import Live
 
-from monitor.app import Monitor, stream_ids
+from monitor.app import ConfigSource, Monitor, stream_ids
 from monitor.commands.feed_arguments import add_feed_arguments, feed_keys
 from monitor.commands.model_arguments import open_model
 from monitor.commands.table import StatusTable
@@ -63,12 +64,18 @@ def _seconds(text: str) -> float:
 
 def run(args: argparse.Namespace) -> int:
     """Runs until SIGTERM, SIGINT, the end of --duration, or the end of every file."""
-    config = configuration(args)
-    return asyncio.run(serve(config, args.duration, verbose=args.verbose, log_json=args.log_json))
+    flags = configuration_flags(args)
+    if args.config is None:
+        config, source = make_config(flags, checks=CHECKS), None
+    else:
+        load = partial(read_config, args.config, flags, checks=CHECKS)
+        loaded = load()
+        config, source = loaded.config, ConfigSource(load, loaded.files)
+    return asyncio.run(serve(config, args.duration, source=source, verbose=args.verbose, log_json=args.log_json))
 
 
-def configuration(args: argparse.Namespace) -> Config:
-    """The configuration file, if any, with the flags on top."""
+def configuration_flags(args: argparse.Namespace) -> dict[str, Any]:
+    """What the flags say, as nested configuration; it wins over the file."""
     flags = service_flags(args)
     if args.urls:
         ids = stream_ids(args.urls, args.id)
@@ -84,9 +91,7 @@ def configuration(args: argparse.Namespace) -> Config:
             flags.setdefault("engine", {})[key] = value
     if args.model:
         flags["model"] = {"bundle": args.model}
-    if args.config is not None:
-        return read_config(args.config, flags, checks=CHECKS).config
-    return make_config(flags, checks=CHECKS)
+    return flags
 
 
 def service_flags(args: argparse.Namespace) -> dict[str, Any]:
@@ -104,7 +109,14 @@ def service_flags(args: argparse.Namespace) -> dict[str, Any]:
     return flags
 
 
-async def serve(config: Config, duration_s: float | None, *, verbose: bool = False, log_json: bool = False) -> int:
+async def serve(
+    config: Config,
+    duration_s: float | None,
+    *,
+    source: ConfigSource | None = None,
+    verbose: bool = False,
+    log_json: bool = False,
+) -> int:
     """Runs a monitor with signals and, on a terminal, the table."""
     terminal = sys.stdout.isatty()
     # The table and log lines would fight over the terminal: lines stay where stderr goes elsewhere.
@@ -119,7 +131,15 @@ async def serve(config: Config, duration_s: float | None, *, verbose: bool = Fal
     )
     table = StatusTable(f"vqwatch  node {config.node}  model {scoring.bundle.model_id}")
     try:
-        monitor = Monitor(config, scoring, engine, on_state=table.state, on_alert=table.alert if terminal else None)
+        monitor = Monitor(
+            config,
+            scoring,
+            engine,
+            on_state=table.state,
+            on_alert=table.alert if terminal else None,
+            on_removed=table.forget,
+            source=source,
+        )
     except BaseException:
         engine.close()
         raise
@@ -130,10 +150,13 @@ async def serve(config: Config, duration_s: float | None, *, verbose: bool = Fal
 
 
 def stop_on_signals(monitor: Monitor) -> None:
-    """SIGTERM and SIGINT end the monitor in order."""
+    """SIGTERM and SIGINT end the monitor in order; SIGHUP has it read its configuration file again."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, monitor.stop)
+    # Without a configuration file there is nothing to read again, and a terminal that hangs up ends the monitor.
+    if monitor.reloads:
+        loop.add_signal_handler(signal.SIGHUP, monitor.reload)
 
 
 def table_on(terminal: bool, table: StatusTable) -> contextlib.AbstractContextManager[object]:

@@ -93,6 +93,15 @@ class BrokerReading:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfigReading:
+    """The configuration file: whether it is in force as it is now, and how often a change was taken and refused."""
+
+    ok: bool
+    applied: int
+    refused: int
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """The whole monitor at one moment.
 
@@ -108,6 +117,7 @@ class Reading:
         shed: Share of the samples due that are not analysed, for want of computing power.
         ledger: The alert ledger's disk takes what is written; None without a ledger.
         history: The history's disk takes what is written; None without a history.
+        config: The configuration file; None without one that is watched.
     """
 
     version: str
@@ -121,3 +131,4 @@ class Reading:
     shed: float
     ledger: bool | None = None
     history: bool | None = None
+    config: ConfigReading | None = None
