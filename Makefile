@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: demo test check bench faults config-edits format install install-dev clean help
+.PHONY: demo test check bench faults config-edits broker-outages format install install-dev clean help
 
 help:
 	@echo "make demo   see vqwatch work: test feeds go bad, alerts come and clear"
@@ -12,6 +12,7 @@ help:
 	@echo "make check  formatter, linter, types, import contracts"
 	@echo "make bench  how many streams this machine holds"
 	@echo "make config-edits   a thousand edits of a running monitor's configuration, and two hundred invalid ones"
+	@echo "make broker-outages   ten minutes without a broker, one message a second, and more; half an hour"
 	@echo "make faults every fault many times, for real; writes docs/fault-report.md and .json"
 
 demo: install
@@ -53,6 +54,10 @@ CONFIG_SEED ?= 1
 config-edits: install-dev
 	VQWATCH_CONFIG_VALID=$(CONFIG_VALID) VQWATCH_CONFIG_INVALID=$(CONFIG_INVALID) VQWATCH_CONFIG_SEED=$(CONFIG_SEED) \
 		$(BIN)/python -m pytest -k random_edits tests/monitor/test_config_reload.py $(ARGS)
+
+broker-outages: install-dev
+	VQWATCH_OUTAGE_ALERTS=200 VQWATCH_OUTAGE_DOWN_S=600 VQWATCH_OUTAGE_PACE_S=1 \
+		$(BIN)/python -m pytest tests/monitor/publish/test_mqtt_slow_broker.py $(ARGS)
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev
