@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: demo test check bench long faults soak kills format install install-dev clean help
+.PHONY: demo test check bench long faults soak kills config-edits broker-outages format install install-dev clean help
 
 help:
 	@echo "make demo   see vqwatch work: test feeds go bad, alerts come and clear"
@@ -14,6 +14,8 @@ help:
 	@echo "make long   what the tests try a few times, many times"
 	@echo "make soak   alert rules: 10,000 random traces and 100,000 stream-hours against the oracle"
 	@echo "make kills  the process killed 200 times while alerts come and go"
+	@echo "make config-edits   a thousand edits of a running monitor's configuration, and two hundred invalid ones"
+	@echo "make broker-outages   ten minutes without a broker, one message a second, and more; half an hour"
 	@echo "make faults every fault many times, for real; writes docs/fault-report.md and .json"
 
 demo: install
@@ -80,6 +82,17 @@ KILL_SEED ?= 1
 kills: install-dev
 	VQWATCH_KILLS=$(KILLS) VQWATCH_KILL_SEED=$(KILL_SEED) VQWATCH_KILL_STRICT=1 \
 		$(BIN)/python -m pytest tests/e2e/test_kills.py -s $(ARGS)
+
+CONFIG_VALID ?= 1000
+CONFIG_INVALID ?= 200
+CONFIG_SEED ?= 1
+config-edits: install-dev
+	VQWATCH_CONFIG_VALID=$(CONFIG_VALID) VQWATCH_CONFIG_INVALID=$(CONFIG_INVALID) VQWATCH_CONFIG_SEED=$(CONFIG_SEED) \
+		$(BIN)/python -m pytest -k random_edits tests/monitor/test_config_reload.py $(ARGS)
+
+broker-outages: install-dev
+	VQWATCH_OUTAGE_ALERTS=200 VQWATCH_OUTAGE_DOWN_S=600 VQWATCH_OUTAGE_PACE_S=1 \
+		$(BIN)/python -m pytest tests/monitor/publish/test_mqtt_slow_broker.py $(ARGS)
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev

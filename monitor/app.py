@@ -12,8 +12,10 @@ import contextlib
 import logging
 import os
 import secrets
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,17 +24,18 @@ import psutil
 
 from engines.base import FeatureEngine
 from engines.errors import EngineError
-from monitor.config import Config, StreamSection
+from monitor.config import Config, LoadedConfig, StreamSection
+from monitor.config_changes import prepare
+from monitor.config_checks import broker_tls, tls_mark
+from monitor.config_reload import ConfigReload
 from monitor.core.alert_book import AlertBook
 from monitor.core.identifiers import uuid7
-from monitor.core.progress import Limits
 from monitor.core.record import record_of
 from monitor.core.repeats import RepeatLimit
 from monitor.core.shedding import Shedding
 from monitor.errors import UsageError
 from monitor.evidence import EvidenceDesk
-from monitor.ingest.programs import VideoChoice
-from monitor.ingest.pyav_source import PyAvSource
+from monitor.home_assistant import HomeAssistant
 from monitor.ingest.redact import redact
 from monitor.ingest.source_thread import SourceThread
 from monitor.instruments import read_broker, read_engine, read_stream, read_webhooks
@@ -45,16 +48,17 @@ from monitor.pipeline.bundle_scoring import BundleScoring
 from monitor.pipeline.fallback import FallbackEngine
 from monitor.pipeline.inference import InferenceThread
 from monitor.pipeline.load import LOOK_S, LoadWatch
-from monitor.pipeline.stream_task import StreamSettings, StreamTask
+from monitor.pipeline.stream_task import StreamTask
 from monitor.publish import wire
 from monitor.publish.embedded import EmbeddedBroker
 from monitor.publish.mqtt import BrokerAddress, MqttPublisher
 from monitor.publish.schemas import schema_text
-from monitor.rules import rules_of
+from monitor.rules import StreamRules, rules_of
 from monitor.store.alert_log import AlertLog
 from monitor.store.evidence import EvidenceFolder
 from monitor.store.history import History
 from monitor.store.standing import Standing
+from monitor.stream_plan import plan_of
 from monitor.types import AlertEvent, Health, Message, Problem, Status, StreamId, StreamInfo, StreamState
 from monitor.web.server import DashboardServer
 from monitor.webhooks import Webhooks
@@ -70,6 +74,19 @@ _ENGINE_HANGS_S = 10.0
 _ENGINE_STEADY_S = 5.0
 
 
+@dataclass(frozen=True, slots=True)
+class ConfigSource:
+    """Where a configuration comes from.
+
+    Attributes:
+        load: Reads it again, with all checks of a start.
+        files: Files whose change makes it worth reading again.
+    """
+
+    load: Callable[[], LoadedConfig]
+    files: tuple[Path, ...]
+
+
 class Monitor:
     """One monitor: its streams, one engine, one publisher.
 
@@ -79,6 +96,8 @@ class Monitor:
         engine: Opened for that bundle; closed by this object.
         on_state: Also told of each stream's state once a second (the terminal table, the demo's check).
         on_alert: Also told of each alert event.
+        on_removed: Also told of each stream that is no longer watched.
+        source: Where the configuration comes from; its changes are applied while the monitor runs.
     """
 
     def __init__(
@@ -89,6 +108,8 @@ class Monitor:
         *,
         on_state: Callable[[StreamId, StreamState], None] | None = None,
         on_alert: Callable[[AlertEvent], None] | None = None,
+        on_removed: Callable[[StreamId], None] | None = None,
+        source: ConfigSource | None = None,
     ) -> None:
         if not config.streams:
             raise UsageError("nothing to watch: give URLs, or streams in the configuration file")
@@ -97,6 +118,8 @@ class Monitor:
         self._engine = engine
         self._on_state = on_state
         self._on_alert = on_alert
+        self._on_removed = on_removed
+        self._source = source
         #: Set once an orderly end was asked for.
         self.stopping = asyncio.Event()
         self._started_s = time.monotonic()
@@ -119,6 +142,14 @@ class Monitor:
         self._service_manager = ServiceManager()
         self._process = psutil.Process(os.getpid())
         self._rules = {StreamId(section.id): rules_of(config, section) for section in config.streams}
+        self._plans = {StreamId(section.id): plan_of(config, section) for section in config.streams}
+        self._tls, self._tls_mark = broker_tls(config.broker), tls_mark(config.broker)
+        #: Where the numbers of a stream's events go on, should it come back.
+        self._next_seq: dict[StreamId, int] = {}
+        self._running: dict[StreamId, asyncio.Task[None]] = {}
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._streams_changed = asyncio.Event()
+        self._reload: ConfigReload | None = None
         self.streams: dict[StreamId, StreamTask] = {}
         self._load = LoadWatch(
             Shedding(
@@ -141,6 +172,7 @@ class Monitor:
         #: Alert messages that the broker has not acknowledged, where a ledger wants to know.
         self._owed: dict[Message, AlertEvent] = {}
         self._publisher: MqttPublisher | None = None
+        self._home_assistant: HomeAssistant | None = None
         self.mqtt_port: int | None = None
         self.ws_port: int | None = None
         self.http_port: int | None = None
@@ -150,6 +182,16 @@ class Monitor:
     def stop(self) -> None:
         """Asks for an orderly end; safe from signal handlers of the loop."""
         self.stopping.set()
+
+    @property
+    def reloads(self) -> bool:
+        """Whether there is a configuration file to be read again."""
+        return self._source is not None
+
+    def reload(self) -> None:
+        """Asks for the configuration file to be read again; safe from signal handlers of the loop."""
+        if self._reload is not None:
+            self._reload.ask()
 
     async def run(self, duration_s: float | None = None) -> None:
         """Monitors until ``stop``, the end of ``duration_s``, or the end of every file.
@@ -166,10 +208,18 @@ class Monitor:
                     )
                     await self._open_history(self._config.data_dir, stack)
                 address = await self._broker(stack)
+                broker = self._config.broker
                 self._publisher = publisher = MqttPublisher(
-                    address, self._config.node, on_delivered=self._alert_delivered
+                    address,
+                    self._config.node,
+                    tls=self._tls,
+                    # Ours speaks no other, and need not be asked.
+                    protocol="3.1.1" if broker.embedded else broker.protocol,
+                    on_delivered=self._alert_delivered,
                 )
                 self._add_streams()
+                self._home_assistant = HomeAssistant(publisher, self._version)
+                self._home_assistant.update(self._config.home_assistant, self.streams)
                 if self._config.http.enabled:
                     server = await stack.enter_async_context(self._dashboard())
                     self.http_port = server.port
@@ -179,9 +229,13 @@ class Monitor:
                 batching = await stack.enter_async_context(_background(self._batcher.run(), "vqwatch.batcher"))
                 seconds = await stack.enter_async_context(_background(self._seconds(), "vqwatch.seconds", cancel=True))
                 await stack.enter_async_context(_background(self._watch_load(), "vqwatch.load", cancel=True))
-                tasks = [
-                    asyncio.create_task(task.run(), name=f"vqwatch.stream[{id_}]") for id_, task in self.streams.items()
-                ]
+                for id_ in self.streams:
+                    self._start(id_)
+                if self._source is not None:
+                    self._reload = ConfigReload(self._source.load, self._source.files, self._take)
+                    await stack.enter_async_context(
+                        _background(self._reload.run(), "vqwatch.config_reload", cancel=True)
+                    )
                 self.ready.set()
                 self._service_manager.ready()
                 await stack.enter_async_context(
@@ -189,15 +243,15 @@ class Monitor:
                 )
                 log.info(
                     "event=started node=%s streams=%d model=%s engine=%s precision=%s mqtt=%s",
-                    self._config.node, len(tasks), self._scoring.bundle.model_id,
+                    self._config.node, len(self._running), self._scoring.bundle.model_id,
                     self._engine.info.name, self._engine.info.precision, address,
                 )  # fmt: skip
                 try:
-                    await self._until_over(tasks, [batching, seconds], duration_s)
+                    await self._until_over([batching, seconds], duration_s)
                 finally:
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(SHUTDOWN_S):
-                            await self._shut_down(tasks, batching)
+                            await self._shut_down(batching)
         finally:
             self._inference.close()
         log.info("event=stopped")
@@ -224,12 +278,8 @@ class Monitor:
 
     async def _broker(self, stack: contextlib.AsyncExitStack) -> BrokerAddress:
         broker = self._config.broker
-        url = broker.url.get_secret_value()
-        if url != "embedded":
-            try:
-                return BrokerAddress.parse(url)
-            except UsageError as error:
-                raise UsageError(f"--broker: {error}") from error
+        if not broker.embedded:
+            return broker.address
         embedded = EmbeddedBroker(broker.host, broker.mqtt_port, broker.ws_port)
         await stack.enter_async_context(embedded)
         self.mqtt_port, self.ws_port = embedded.mqtt_port, embedded.ws_port
@@ -257,44 +307,15 @@ class Monitor:
                     "event=resumed active=%d undelivered=%d", len(standing.active), len(ledger.standing.undelivered)
                 )
             self._active = {(event.stream, event.rule): self._with_still(event) for event in standing.active.values()}
+            self._next_seq = dict(standing.next_seq)
         for section in self._config.streams:
             self._add(section, standing)
         # A broker may still hold what an earlier run had raised.
         self._publish_active()
 
     def _add(self, section: StreamSection, standing: Standing) -> None:
-        ingest = self._config.ingest
         id_ = StreamId(section.id)
-        url = section.url.get_secret_value()
-        file = is_file(url)
-
-        def connect() -> PyAvSource:
-            return PyAvSource(
-                url,
-                stream=id_,
-                live=not file,
-                open_timeout_s=ingest.open_timeout,
-                read_timeout_s=ingest.read_timeout,
-                options=section.source_options(),
-                video=VideoChoice(section.program, section.video_pid, section.video_index),
-                paced=file,
-                loop=section.loop,
-                audio=ingest.audio if section.audio is None else section.audio,
-            )
-
-        settings = StreamSettings(
-            id_,
-            live=not file,
-            limits=Limits(no_bytes_s=ingest.no_bytes, stall_s=ingest.stall, still_s=ingest.still),
-            # Whoever plays a file over and over knows that it comes round.
-            longest_loop_s=0.0 if section.loop else ingest.longest_loop,
-            hang_s=2 * (ingest.open_timeout + ingest.read_timeout),
-            mailbox=ingest.mailbox,
-            max_staleness_s=ingest.max_staleness,
-            max_backoff_s=ingest.max_backoff,
-            stills_s=0.0 if self._evidence is None else self._config.evidence.stills,
-            still_width=self._config.evidence.width,
-        )
+        plan = self._plans[id_]
         alerting = self._rules[id_]
         book = AlertBook(
             id_,
@@ -307,8 +328,8 @@ class Monitor:
             maintenance=alerting.maintenance,
         )
         self.streams[id_] = StreamTask(
-            settings,
-            connect,
+            plan.settings,
+            plan.connect,
             self._scoring,
             self._batcher,
             book,
@@ -362,32 +383,42 @@ class Monitor:
             evidence=None if self._evidence is None else self._evidence.folder.trouble is None,
             evidence_bytes=None if self._evidence is None else self._evidence.folder.size_bytes,
             webhooks=read_webhooks(self.webhooks),
+            config=None if self._reload is None else self._reload.reading,
         )
 
-    async def _until_over(
-        self, tasks: list[asyncio.Task[None]], parts: list[asyncio.Task[None]], duration_s: float | None
-    ) -> None:
+    def _start(self, id_: StreamId) -> None:
+        self._running[id_] = asyncio.create_task(self.streams[id_].run(), name=f"vqwatch.stream[{id_}]")
+        self._streams_changed.set()
+
+    async def _until_over(self, parts: list[asyncio.Task[None]], duration_s: float | None) -> None:
         """Waits for stop, time, the end of all files, or a part that died (whose error is raised)."""
         stopping = asyncio.create_task(self.stopping.wait(), name="vqwatch.stop")
+        changed = asyncio.create_task(self._streams_changed.wait(), name="vqwatch.changed")
         try:
-            waiting: set[asyncio.Task[Any]] = {stopping, *parts, *tasks}
             async with asyncio.timeout(duration_s):
                 while True:
-                    done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                    waiting: set[asyncio.Task[Any]] = {stopping, changed, *parts, *self._leaving}
+                    waiting |= {task for task in self._running.values() if not task.done()}
+                    done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
                     for task in done:
                         task.result()
-                    if stopping in done or all(task.done() for task in tasks):
+                    self._leaving -= done
+                    if changed in done:
+                        self._streams_changed.clear()
+                        changed = asyncio.create_task(self._streams_changed.wait(), name="vqwatch.changed")
+                    if stopping in done or all(task.done() for task in self._running.values()):
                         return
         except TimeoutError:
             return
         finally:
             stopping.cancel()
+            changed.cancel()
 
-    async def _shut_down(self, tasks: list[asyncio.Task[None]], batching: asyncio.Task[None]) -> None:
+    async def _shut_down(self, batching: asyncio.Task[None]) -> None:
         self._service_manager.stopping()
         for stream in self.streams.values():
             stream.stop()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._running.values(), *self._leaving, return_exceptions=True)
         self._batcher.close()
         if not batching.done():
             await batching
@@ -409,6 +440,113 @@ class Monitor:
             if self._load.look():
                 # Told at once; the streams' states follow within their second.
                 self._publish_health(*self._rates)
+
+    # --- the configuration has changed ---
+
+    async def _take(self, wanted: Config) -> str:
+        """Applies another configuration, touching only what differs; says what that was.
+
+        Raises:
+            UsageError: It cannot be applied; then nothing has changed.
+        """
+        if not wanted.streams:
+            raise UsageError("streams: nothing to watch; a configuration without streams is not applied")
+        prepared = await asyncio.to_thread(prepare, self._config, wanted)
+        if self.stopping.is_set():
+            return "nothing, since the monitor ends"
+        before, self._config = self._config, prepared.config
+        plans, rules = self._plans, self._rules
+        self._plans, self._rules = prepared.plans, prepared.rules
+        gone = [id_ for id_ in plans if id_ not in prepared.plans]
+        for id_ in gone:
+            self._remove(id_)
+        added = reconnected = rerules = 0
+        for section in prepared.config.streams:
+            id_ = StreamId(section.id)
+            if id_ not in plans:
+                self._add(section, Standing(next_seq=self._next_seq))
+                self._start(id_)
+                added += 1
+                continue
+            if prepared.rules[id_] != rules[id_]:
+                self._change_rules(id_, rules[id_])
+                rerules += 1
+            if prepared.plans[id_] != plans[id_]:
+                self._change_source(section)
+                reconnected += 1
+        self._load.prioritise({section.id: section.priority for section in prepared.config.streams})
+        outputs = self.webhooks.change(prepared.config.webhooks)
+        if self._home_assistant is not None:
+            self._home_assistant.update(self._config.home_assistant, self.streams)
+        if self._config.home_assistant != before.home_assistant:
+            outputs.insert(0, "home_assistant")
+        if prepared.config.broker != before.broker or prepared.tls_mark != self._tls_mark:
+            outputs.insert(0, "broker")
+            self._redirect(prepared.tls, prepared.tls_mark)
+        if prepared.needs_restart:
+            keys = ",".join(prepared.needs_restart)
+            log.warning("event=config_needs_restart keys=%s these keep their values until a restart", keys)
+        return (
+            f"added={added} removed={len(gone)} reconnected={reconnected} rules={rerules} "
+            f"outputs={','.join(outputs) or '-'}"
+        )
+
+    def _redirect(self, tls: ssl.SSLContext | None, mark: bytes) -> None:
+        self._tls, self._tls_mark = tls, mark
+        broker = self._config.broker
+        if self._publisher is not None:
+            self._publisher.redirect(broker.address, tls, broker.protocol)
+
+    def _remove(self, id_: StreamId) -> None:
+        stream = self.streams.pop(id_)
+        stream.stop()
+        self._leaving.add(asyncio.create_task(self._left(stream, self._running.pop(id_))))
+        self._streams_changed.set()
+        self._withdraw(stream.book.withdraw(time.monotonic(), time.time()))
+        self._next_seq[id_] = stream.book.next_seq
+        self.states.pop(id_, None)
+        publisher = self._publisher
+        assert publisher is not None
+        for message in wire.removal_messages(publisher.topics, id_):
+            publisher.offer(message)
+        log.info("stream=%s event=removed", id_)
+        if self._on_removed is not None:
+            self._on_removed(id_)
+
+    async def _left(self, stream: StreamTask, running: asyncio.Task[None]) -> None:
+        """Lets a stream that is no longer watched end."""
+        await running
+        self._batcher.remove(stream.scored)
+
+    def _change_rules(self, id_: StreamId, before: StreamRules) -> None:
+        stream, alerting = self.streams[id_], self._rules[id_]
+        events = stream.book.change(alerting.rules, time.monotonic(), time.time(), alerting.maintenance)
+        if alerting.expected != before.expected:
+            stream.change_expected(alerting.expected)
+        for event in events:
+            self._alert(event)
+
+    def _change_source(self, section: StreamSection) -> None:
+        id_ = StreamId(section.id)
+        stream, plan = self.streams[id_], self._plans[id_]
+        self._withdraw(stream.book.withdraw(time.monotonic(), time.time(), plan.unseen))
+        if not self._running[id_].done():
+            stream.change_source(plan.settings, plan.connect)
+            return
+        # A file that was over: another begins, under the same name.
+        self._batcher.remove(stream.scored)
+        self._add(section, Standing(dict(self._events_up(id_)), next_seq={id_: stream.book.next_seq}))
+        self._start(id_)
+
+    def _withdraw(self, events: Iterable[AlertEvent]) -> None:
+        """Publishes clears of what is no longer looked at, and ends the evidence of it."""
+        for event in events:
+            if self._evidence is not None:
+                self._evidence.close(event)
+            self._alert(event)
+
+    def _events_up(self, id_: StreamId) -> Iterable[tuple[str, AlertEvent]]:
+        return ((event.id, event) for event in self.streams[id_].book.active)
 
     # --- once a second ---
 
@@ -519,6 +657,9 @@ class Monitor:
         publisher.offer(wire.alerts_message(publisher.topics, int(time.time() * 1000), self._active.values()))
 
     def _publish_info(self, id_: StreamId, info: StreamInfo) -> None:
+        if id_ not in self.streams:
+            # Its last connection was made while it was removed.
+            return
         publisher = self._publisher
         assert publisher is not None
         engine = self._engine.info
@@ -575,11 +716,6 @@ def _new_alert_id() -> str:
     return uuid7(time.time_ns() // 1_000_000, secrets.randbits(74))
 
 
-def is_file(url: str) -> bool:
-    """Whether a stream's URL is a file, replayed as if live."""
-    return "://" not in url or url.startswith("file://")
-
-
 def stream_ids(urls: Iterable[str], ids: list[str]) -> list[str]:
     """Ids for URLs given on the command line: those given, then ``feed1``, ``feed2``, ... by position.
 
@@ -590,15 +726,6 @@ def stream_ids(urls: Iterable[str], ids: list[str]) -> list[str]:
     if len(ids) > len(listed):
         raise UsageError(f"{len(ids)} --id for {len(listed)} URLs")
     return [*ids, *(f"feed{i + 1}" for i in range(len(ids), len(listed)))]
-
-
-def missing_files(config: Config) -> list[str]:
-    """Files that streams name and that are not there, redacted."""
-    return [
-        redact(url)
-        for section in config.streams
-        if is_file(url := section.url.get_secret_value()) and not Path(url.removeprefix("file://")).exists()
-    ]
 
 
 async def _keep_up(broker: EmbeddedBroker) -> None:

@@ -19,6 +19,7 @@ COMMANDS = {
     "score": ("monitor.commands.score", "score recordings, faster than real time"),
     "probe": ("monitor.commands.probe", "what is this feed, does it decode, one score"),
     "check": ("monitor.commands.check", "validate a configuration file"),
+    "config": ("monitor.commands.config", "print the JSON Schema of the configuration, for editors"),
     "simulate": ("monitor.commands.simulate", "replay recorded scores through alert rules"),
     "history": ("monitor.commands.history", "export what was recorded"),
     "bench": ("monitor.commands.bench", "how many streams this machine holds"),

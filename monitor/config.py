@@ -1,17 +1,19 @@
 """The one configuration tree: keys, units, defaults; read from YAML, environment and flags; all errors at once.
 
 Whatever can change a score for the same input lives under ``model`` or ``sampling``. Everything else may be changed
-freely. Unknown keys are errors. Text may name an environment variable as ``${NAME}``: secrets stay out of the file.
+freely. Unknown keys are errors. Text may name an environment variable as ``${NAME}`` or a file as ``${file:PATH}``:
+secrets stay out of the configuration file.
 """
 
 from __future__ import annotations
 
-import os
 import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-import yaml
 from pydantic import (
     ByteSize,
     Field,
@@ -20,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from monitor.broker_section import BrokerSection, HomeAssistantSection, Port
 from monitor.errors import UsageError
 from monitor.rule_sections import (
     Duration,
@@ -31,11 +34,11 @@ from monitor.rule_sections import (
     ScheduleSection,
     Section,
 )
-from monitor.rules import rule_problems
+from monitor.rules import Problem, rule_problems
 from monitor.webhook_section import WebhookSection
+from monitor.yaml_source import Key, YamlSource
 
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-Port = Annotated[int, Field(ge=0, le=65535)]
+_WORD = re.compile(r"[a-z0-9_-]+")
 
 
 class ModelSection(Section):
@@ -65,17 +68,6 @@ class EngineSection(Section):
     threads: int = Field(0, ge=0, description="CPU threads of inference; 0 is one per core")
     max_batch: int = Field(16, ge=1, le=256, description="most pictures a batch")
     max_wait: Duration = Field(0.04, description="longest wait for a batch to fill")
-
-
-class BrokerSection(Section):
-    """Where results are published."""
-
-    url: SecretStr = Field(SecretStr("embedded"), description="embedded, mqtt://[user:pass@]host[:port] or mqtts://...")
-    host: str = Field("127.0.0.1", description="address the embedded broker listens on")
-    mqtt_port: Port = Field(1883, description="TCP port of the embedded broker; 0 takes a free one")
-    ws_port: Port = Field(
-        9001, description="WebSocket port of the broker, for the dashboard; 0 takes a free one (embedded)"
-    )
 
 
 class HttpSection(Section):
@@ -184,6 +176,9 @@ class Config(Section):
     sampling: SamplingSection = SamplingSection()
     engine: EngineSection = EngineSection()
     broker: BrokerSection = BrokerSection()
+    home_assistant: HomeAssistantSection | None = Field(
+        None, description="announce each stream as a device of Home Assistant"
+    )
     http: HttpSection = HttpSection()
     ingest: IngestSection = IngestSection()
     history: HistorySection = HistorySection()
@@ -210,93 +205,145 @@ class Config(Section):
         return self
 
 
+@dataclass(frozen=True, slots=True)
+class LoadedConfig:
+    """A configuration, and where it comes from.
+
+    Attributes:
+        config: What the file says, with the flags on top.
+        files: The file, and the files of secrets that it names.
+    """
+
+    config: Config
+    files: tuple[Path, ...]
+
+
+#: Looks for what is wrong with a configuration beyond its own keys, such as files that are not there.
+Check = Callable[[Config], Iterable[Problem]]
+
+
 def load_config(path: Path, overrides: dict[str, Any] | None = None, *, secrets: bool = True) -> Config:
+    """Reads a YAML file; see :func:`read_config`."""
+    return read_config(path, overrides, secrets=secrets).config
+
+
+def read_config(
+    path: Path, overrides: dict[str, Any] | None = None, *, secrets: bool = True, checks: Iterable[Check] = ()
+) -> LoadedConfig:
     """Reads a YAML file; ``overrides`` (nested dicts, from flags) win over it.
 
-    Without ``secrets`` a URL may name a variable that is not set, and webhooks are left out: for commands that call
-    nobody.
+    Without ``secrets`` a URL or the broker may name a variable or file that is not there, and webhooks are left out:
+    for commands that call nobody.
 
     Raises:
         UsageError: The file cannot be read, is not YAML, or holds wrong keys or values: one line for each, with the
             file, the line and the key.
     """
-    try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise UsageError(f"{path}: {reason}") from error
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark is not None else str(path)
-        raise UsageError(f"{where}: not YAML: {getattr(error, 'problem', None) or 'cannot be parsed'}") from error
-    if data is None:
-        data = {}
-    if not isinstance(data, dict):
-        raise UsageError(f"{path}:1: a configuration is a mapping of keys to values")
+    source = YamlSource(path)
     if not secrets:
-        data.pop("webhooks", None)
-    problems: list[str] = []
+        source.data.pop("webhooks", None)
+        source.data.pop("broker", None)
+    problems: list[Problem] = []
 
-    def complain(key: tuple[Any, ...], message: str) -> None:
+    def complain(key: Key, message: str) -> None:
         if secrets or key[-1] != "url":
-            problems.append(f"{_place(path, root, key)}{message}")
+            problems.append(Problem(key, message))
 
-    data = _expand(data, (), complain)
+    data = source.expanded(complain)
+    try:
+        config = _checked(_merged(data, overrides or {}), checks)
+    except _Refused as refused:
+        # What follows from a reference that leads nowhere is no mistake of its own.
+        missing = {problem.key for problem in problems}
+        problems += [problem for problem in refused.problems if problem.key not in missing]
     if problems:
-        raise UsageError("\n".join(problems))
-    return make_config(_merged(data, overrides or {}), lambda key: _place(path, root, key))
+        raise UsageError("\n".join(source.place(found.key) + _line(found) for found in problems))
+    return LoadedConfig(config, (path, *sorted(source.files)))
 
 
-def make_config(data: dict[str, Any], place: Any = None) -> Config:
-    """A configuration from nested dicts.
-
-    Args:
-        data: As YAML would give it.
-        place: From a key path to the prefix of its error line.
+def make_config(data: dict[str, Any], checks: Iterable[Check] = ()) -> Config:
+    """A configuration from nested dicts, as YAML would give them.
 
     Raises:
         UsageError: Wrong keys or values, one line each; values are not repeated, they may be secret.
     """
     try:
-        config = Config.model_validate(data)
+        return _checked(data, checks)
+    except _Refused as refused:
+        raise UsageError("\n".join(map(_line, refused.problems))) from None
+
+
+class _Refused(Exception):
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__()
+        self.problems = problems
+
+
+def _checked(data: dict[str, Any], checks: Iterable[Check]) -> Config:
+    """The configuration.
+
+    Raises:
+        _Refused: With all that is wrong.
+    """
+    config, problems = _validated(data)
+    if problems:
+        # What is right is looked at all the same, so that mistakes of different kinds come at once.
+        wrong = [problem.key for problem in problems]
+        rest, _ = _validated(_without(data, wrong))
+        if rest is None:
+            # Something that must be there was wrong: the whole part it belongs to is left out.
+            parts = [key[: 2 if isinstance(data.get(str(key[0])), dict) else 1] for key in wrong if key]
+            rest, _ = _validated(_without(data, parts))
+        if rest is not None:
+            problems += [p for p in _deeper_problems(rest, checks) if not any(_follows(p, key) for key in wrong)]
+    elif config is not None:
+        problems = _deeper_problems(config, checks)
+        if not problems:
+            return config
+    raise _Refused(list(dict.fromkeys(problems)))
+
+
+def _validated(data: dict[str, Any]) -> tuple[Config | None, list[Problem]]:
+    try:
+        return Config.model_validate(data), []
     except ValidationError as error:
-        lines = []
+        found = []
         for problem in error.errors(include_input=False, include_url=False):
-            key = problem["loc"]
             message = problem["msg"].removeprefix("Value error, ")
             if problem["type"] == "extra_forbidden":
                 message = "unknown key"
-            name = ".".join(str(part) for part in key) or "configuration"
-            lines.append(f"{place(key) if place else ''}{name}: {message}")
-        raise UsageError("\n".join(lines)) from None
-    problems = [
-        f"{place(found.key) if place else ''}{'.'.join(map(str, found.key))}: {found.message}"
-        for found in rule_problems(config)
-    ]
-    if problems:
-        raise UsageError("\n".join(problems))
-    return config
+            found.append(Problem(problem["loc"], message))
+        return None, found
 
 
-def _expand(value: Any, key: tuple[Any, ...], complain: Any) -> Any:
-    """Replaces ``${NAME}`` by environment variables."""
-    if isinstance(value, dict):
-        return {k: _expand(v, (*key, k), complain) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_expand(v, (*key, i), complain) for i, v in enumerate(value)]
-    if not isinstance(value, str):
-        return value
+def _deeper_problems(config: Config, checks: Iterable[Check]) -> list[Problem]:
+    return [*rule_problems(config), *(found for check in checks for found in check(config))]
 
-    def variable(match: re.Match[str]) -> str:
-        if match[1] not in os.environ:
-            complain(key, f"{'.'.join(map(str, key))}: environment variable {match[1]} is not set")
-            return ""
-        return os.environ[match[1]]
 
-    return _VARIABLE.sub(variable, value)
+def _without(data: Any, keys: list[Key]) -> Any:
+    """A copy without the keys; entries of lists stay, since their numbers are part of other keys."""
+    here = {key[0] for key in keys if len(key) == 1}
+    below: dict[str | int, list[Key]] = {}
+    for key in keys:
+        if len(key) > 1:
+            below.setdefault(key[0], []).append(key[1:])
+    if isinstance(data, dict):
+        return {k: _without(v, below.get(k, [])) for k, v in data.items() if k not in here}
+    if isinstance(data, list):
+        return [_without(v, below.get(i, [])) for i, v in enumerate(data)]
+    return data
+
+
+def _follows(problem: Problem, wrong: Key) -> bool:
+    """Whether a problem may come of another key having been left out: both are of one part, or it names that part."""
+    if problem.key[: max(1, len(wrong) - 1)] == wrong[: max(1, len(wrong) - 1)]:
+        return True
+    names = {str(name) for group, name in pairwise(wrong) if group in ("alerts", "schedules", "profiles")}
+    return not names.isdisjoint({*map(str, problem.key), *_WORD.findall(problem.message)})
+
+
+def _line(problem: Problem) -> str:
+    return f"{'.'.join(map(str, problem.key)) or 'configuration'}: {problem.message}"
 
 
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -307,21 +354,3 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         else:
             result[key] = value
     return result
-
-
-def _place(path: Path, root: yaml.Node | None, key: tuple[Any, ...]) -> str:
-    """``file:line: `` of a key, or of the nearest parent that stands in the file."""
-    node, line = root, 1
-    for part in key:
-        found: yaml.Node | None = None
-        if isinstance(node, yaml.MappingNode):
-            for name, value in node.value:
-                if getattr(name, "value", None) == str(part):
-                    line, found = name.start_mark.line + 1, value
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            found = node.value[part]
-            line = found.start_mark.line + 1
-        if found is None:
-            break
-        node = found
-    return f"{path}:{line}: "

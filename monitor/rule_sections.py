@@ -14,6 +14,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainValidator,
+    WithJsonSchema,
 )
 
 from monitor.core.bands import BAND_NUMBERS
@@ -24,6 +25,7 @@ from monitor.types import Severity
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"^\s*([0-9]*\.?[0-9]+)\s*([a-z]*)\s*$")
+_DURATION_FORM = r"^\s*[0-9]*\.?[0-9]+\s*(ms|s|m|min|h|d)?\s*$"
 #: The alphabet of stream, node, rule, profile and schedule ids: safe in an MQTT topic, a metric label and a file name.
 ID_PATTERN = r"^[a-z0-9_-]{1,64}$"
 
@@ -79,10 +81,24 @@ def _one_or_many(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
+# The JSON schemas are what an editor is told; the validators are what holds.
+Duration = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    Field(ge=0),
+    WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": _DURATION_FORM}]}),
+]
 Id = Annotated[str, Field(pattern=ID_PATTERN)]
-Level = Annotated[float | str, PlainValidator(_parse_level)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_one_or_many)]
+Level = Annotated[
+    float | str,
+    PlainValidator(_parse_level),
+    WithJsonSchema({"anyOf": [{"type": "number"}, {"enum": list(BAND_NUMBERS)}]}),
+]
+Names = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_one_or_many),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+]
 
 
 class Section(BaseModel):
@@ -95,7 +111,7 @@ class RuleSection(Section):
     """One alert rule; keys left out keep the values of the rule that is changed, or a new rule's defaults."""
 
     enabled: bool = True
-    metric: Annotated[str, AfterValidator(_known_metric)] | None = Field(
+    metric: Annotated[str, AfterValidator(_known_metric), WithJsonSchema({"enum": list(METRICS)})] | None = Field(
         None, description="what it watches; makes a new rule"
     )
     severity: Severity | None = None
@@ -113,8 +129,11 @@ class ScheduleSection(Section):
 
     time_zone: Annotated[str, AfterValidator(_known_zone)] = Field("UTC", description="IANA name of the zone")
     windows: Annotated[
-        tuple[Annotated[str, AfterValidator(_window)], ...], BeforeValidator(_one_or_many), AfterValidator(_not_empty)
-    ]
+        tuple[Annotated[str, AfterValidator(_window)], ...],
+        BeforeValidator(_one_or_many),
+        AfterValidator(_not_empty),
+        WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
+    ] = Field(description="daily 01:00-05:30, Mon-Fri 23:30-00:30, or 2026-12-24 18:00 - 2026-12-25 06:00")
 
     @cached_property
     def schedule(self) -> Schedule:

@@ -351,6 +351,8 @@ class Message:
         qos: 0 or 1.
         retain: Broker keeps it.
         conflate: A newer message on the same topic may replace this one while it waits.
+        content_type: What the payload is, in MQTT 5.
+        expires_s: Age at which the broker forgets it, in MQTT 5; None is never.
     """
 
     topic: str
@@ -358,3 +360,5 @@ class Message:
     qos: int = 0
     retain: bool = False
     conflate: bool = True
+    content_type: str = "application/json"
+    expires_s: int | None = None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, WithJsonSchema, model_validator
 from yarl import URL
 
-from monitor.rule_sections import Duration, Id, Section
+from monitor.rule_sections import ID_PATTERN, Duration, Id, Section
 from monitor.types import AlertEvent, Severity
 
 # RFC 9110, 5.6.2: what the name of a header may hold.
@@ -61,6 +61,13 @@ def _some(values: object) -> object:
     return values
 
 
+def _some_of(item: dict[str, Any]) -> WithJsonSchema:
+    return WithJsonSchema({"anyOf": [item, {"type": "array", "items": item, "minItems": 1}]})
+
+
+_ID_SCHEMA = {"type": "string", "pattern": ID_PATTERN}
+
+
 class WebhookSection(Section):
     """One receiver of alerts over HTTP."""
 
@@ -70,10 +77,10 @@ class WebhookSection(Section):
         None, description="key of the HMAC-SHA256 signature; none is sent without it"
     )
     template: Literal["vqwatch", "alertmanager", "slack"] = Field("vqwatch", description="form of the body")
-    severities: Annotated[tuple[Severity, ...], BeforeValidator(_some)] | None = Field(
-        None, description="alerts of these severities alone; null: all"
+    severities: Annotated[tuple[Severity, ...], BeforeValidator(_some), _some_of({"enum": list(Severity)})] | None = (
+        Field(None, description="alerts of these severities alone; null: all")
     )
-    rules: Annotated[tuple[Id, ...], BeforeValidator(_some)] | None = Field(
+    rules: Annotated[tuple[Id, ...], BeforeValidator(_some), _some_of(_ID_SCHEMA)] | None = Field(
         None, description="alerts of these rules alone; null: all"
     )
     timeout: Annotated[Duration, Field(gt=0)] = Field(10.0, description="longest time for one attempt")

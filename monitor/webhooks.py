@@ -42,6 +42,8 @@ class Webhooks:
         self._sections = {section.destination: section for section in sections}
         self._durable = durable
         self._on_settled = on_settled
+        self._node = node
+        self._tasks: dict[str, asyncio.Task[None]] = {}
         self._webhooks = {destination: self._webhook(section, node) for destination, section in self._sections.items()}
 
     @property
@@ -82,15 +84,12 @@ class Webhooks:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Keeps a task for each webhook; what is under way on the way out is cut off."""
-        tasks = [
-            asyncio.create_task(webhook.run(), name=f"vqwatch.webhook[{webhook.name}]")
-            for webhook in self._webhooks.values()
-        ]
-        for task in tasks:
-            task.add_done_callback(_ended)
+        for destination in self._webhooks:
+            self._start(destination)
         try:
             yield
         finally:
+            tasks = list(self._tasks.values())
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -98,6 +97,42 @@ class Webhooks:
                 pending = webhook.counts.pending
                 if pending and not self._durable:
                     log.error("webhook=%s event=webhook_lost %d alerts were never sent", webhook.name, pending)
+
+    def change(self, sections: Iterable[WebhookSection]) -> list[str]:
+        """Takes other webhooks from here on; call it while they run.
+
+        What waits for one that has changed goes to it as it is now; what waits for one that is gone is settled.
+
+        Returns:
+            The names of those that were added, removed or changed.
+        """
+        wanted = {section.destination: section for section in sections}
+        changed = [d for d in {**self._sections, **wanted} if self._sections.get(d) != wanted.get(d)]
+        for destination in changed:
+            old = self._webhooks.pop(destination, None)
+            if old is not None:
+                # An attempt under way is cut off, and made again: at least once, as ever.
+                self._tasks.pop(destination).cancel()
+            self._sections.pop(destination, None)
+            waiting = [] if old is None else old.waiting()
+            if destination in wanted:
+                self._sections[destination] = wanted[destination]
+                self._webhooks[destination] = new = self._webhook(wanted[destination], self._node)
+                new.resume([] if old is None else old.up())
+                for event in waiting:
+                    new.offer(event)
+                self._start(destination)
+            elif waiting:
+                for _, event in self.gone({destination: waiting}):
+                    if self._on_settled is not None:
+                        self._on_settled(event, destination)
+        return [destination.partition(":")[2] for destination in changed]
+
+    def _start(self, destination: str) -> None:
+        webhook = self._webhooks[destination]
+        task = asyncio.create_task(webhook.run(), name=f"vqwatch.webhook[{webhook.name}]")
+        task.add_done_callback(_ended)
+        self._tasks[destination] = task
 
     async def close(self, deadline_s: float) -> None:
         """Sends what waits, as far as the receivers take it; returns at the latest after the deadline."""

@@ -7,19 +7,20 @@ import asyncio
 import contextlib
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.live import Live
 
-from monitor.app import Monitor, missing_files, stream_ids
+from monitor.app import ConfigSource, Monitor, stream_ids
 from monitor.commands.feed_arguments import add_feed_arguments, feed_keys
 from monitor.commands.model_arguments import open_model
 from monitor.commands.table import StatusTable
-from monitor.config import Config, StreamSection, load_config, make_config
-from monitor.errors import SourceError, UsageError
-from monitor.ingest.address import parse_address
+from monitor.config import Config, make_config, read_config
+from monitor.config_checks import CHECKS
+from monitor.errors import UsageError
 from monitor.ingest.redact import redact
 from monitor.observe.logs import set_up_logging
 from monitor.rule_sections import parse_duration
@@ -63,18 +64,18 @@ def _seconds(text: str) -> float:
 
 def run(args: argparse.Namespace) -> int:
     """Runs until SIGTERM, SIGINT, the end of --duration, or the end of every file."""
-    config = configuration(args)
-    for section in config.streams:
-        # A bad URL is a mistake on the command line, not a feed that may come back.
-        check_address(section)
-    missing = missing_files(config)
-    if missing:
-        raise UsageError("\n".join(f"{file}: no such file" for file in missing))
-    return asyncio.run(serve(config, args.duration, verbose=args.verbose, log_json=args.log_json))
+    flags = configuration_flags(args)
+    if args.config is None:
+        config, source = make_config(flags, checks=CHECKS), None
+    else:
+        load = partial(read_config, args.config, flags, checks=CHECKS)
+        loaded = load()
+        config, source = loaded.config, ConfigSource(load, loaded.files)
+    return asyncio.run(serve(config, args.duration, source=source, verbose=args.verbose, log_json=args.log_json))
 
 
-def configuration(args: argparse.Namespace) -> Config:
-    """The configuration file, if any, with the flags on top."""
+def configuration_flags(args: argparse.Namespace) -> dict[str, Any]:
+    """What the flags say, as nested configuration; it wins over the file."""
     flags = service_flags(args)
     if args.urls:
         ids = stream_ids(args.urls, args.id)
@@ -90,9 +91,7 @@ def configuration(args: argparse.Namespace) -> Config:
             flags.setdefault("engine", {})[key] = value
     if args.model:
         flags["model"] = {"bundle": args.model}
-    if args.config is not None:
-        return load_config(args.config, flags)
-    return make_config(flags)
+    return flags
 
 
 def service_flags(args: argparse.Namespace) -> dict[str, Any]:
@@ -110,7 +109,14 @@ def service_flags(args: argparse.Namespace) -> dict[str, Any]:
     return flags
 
 
-async def serve(config: Config, duration_s: float | None, *, verbose: bool = False, log_json: bool = False) -> int:
+async def serve(
+    config: Config,
+    duration_s: float | None,
+    *,
+    source: ConfigSource | None = None,
+    verbose: bool = False,
+    log_json: bool = False,
+) -> int:
     """Runs a monitor with signals and, on a terminal, the table."""
     terminal = sys.stdout.isatty()
     # The table and log lines would fight over the terminal: lines stay where stderr goes elsewhere.
@@ -125,7 +131,15 @@ async def serve(config: Config, duration_s: float | None, *, verbose: bool = Fal
     )
     table = StatusTable(f"vqwatch  node {config.node}  model {scoring.bundle.model_id}")
     try:
-        monitor = Monitor(config, scoring, engine, on_state=table.state, on_alert=table.alert if terminal else None)
+        monitor = Monitor(
+            config,
+            scoring,
+            engine,
+            on_state=table.state,
+            on_alert=table.alert if terminal else None,
+            on_removed=table.forget,
+            source=source,
+        )
     except BaseException:
         engine.close()
         raise
@@ -136,10 +150,13 @@ async def serve(config: Config, duration_s: float | None, *, verbose: bool = Fal
 
 
 def stop_on_signals(monitor: Monitor) -> None:
-    """SIGTERM and SIGINT end the monitor in order."""
+    """SIGTERM and SIGINT end the monitor in order; SIGHUP has it read its configuration file again."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, monitor.stop)
+    # Without a configuration file there is nothing to read again, and a terminal that hangs up ends the monitor.
+    if monitor.reloads:
+        loop.add_signal_handler(signal.SIGHUP, monitor.reload)
 
 
 def table_on(terminal: bool, table: StatusTable) -> contextlib.AbstractContextManager[object]:
@@ -147,19 +164,3 @@ def table_on(terminal: bool, table: StatusTable) -> contextlib.AbstractContextMa
     if not terminal:
         return contextlib.nullcontext()
     return Live(table, console=Console(), refresh_per_second=2, transient=False)
-
-
-def check_address(section: StreamSection) -> None:
-    """Refuses what can never be opened.
-
-    Raises:
-        UsageError: Such a URL.
-    """
-    url = section.url.get_secret_value()
-    if "://" not in url:
-        return
-    try:
-        parse_address(url, live=True, read_timeout_s=1.0, options=section.source_options())
-    except SourceError as error:
-        if not error.transient:
-            raise UsageError(str(error)) from error

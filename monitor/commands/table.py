@@ -46,6 +46,13 @@ class StatusTable:
             lasted = (event.cleared_at or event.raised_at) - event.raised_at
             self._events.append(Text(f"{at}  {event.stream}: {event.rule} cleared after {lasted:.0f} s", "green"))
 
+    def forget(self, stream: StreamId) -> None:
+        """A stream is no longer watched."""
+        self._states.pop(stream, None)
+        self._curves.pop(stream, None)
+        for key in [key for key in self._active if key[0] == stream]:
+            del self._active[key]
+
     def note(self, text: str) -> None:
         """Another line among the events."""
         self._events.append(Text(f"{time.strftime('%H:%M:%S')}  {text}", "cyan"))

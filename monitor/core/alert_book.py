@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 
 from monitor.core.alerts import AlertMachine, AlertRule, AlertTransition
@@ -142,9 +142,49 @@ class AlertBook:
                 events.append(self._record(rule, transition, utc_s, cause, cause_p))
         return events
 
-    def withdraw(self, now_s: float, utc_s: float) -> list[AlertEvent]:
-        """Clears all that is raised, because the stream is no longer watched."""
-        transitions = [(machine.rule, machine.withdraw(now_s)) for machine in self._machines.values()]
+    def change(
+        self, rules: Sequence[AlertRule], now_s: float, utc_s: float, maintenance: Sequence[Schedule] = ()
+    ) -> list[AlertEvent]:
+        """Takes other rules from here on.
+
+        A rule that is still there, and watches the same metric from the same side, keeps its state: an alert that is up
+        stays up until the new levels clear it. What another rule had raised is cleared.
+
+        Args:
+            rules: As of the constructor.
+            now_s: Monotonic time, seconds.
+            utc_s: UTC seconds since 1970 of the same moment.
+            maintenance: As of the constructor.
+
+        Returns:
+            The clears.
+
+        Raises:
+            ValueError: As the constructor; then nothing has changed.
+        """
+        wanted = ordered(rules)
+        kept: dict[str, AlertMachine] = {}
+        events: list[AlertEvent] = []
+        by_name = {rule.name: rule for rule in wanted}
+        for name, machine in self._machines.items():
+            new, old = by_name.get(name), machine.rule
+            if new is not None and (new.metric, new.direction) == (old.metric, old.direction):
+                machine.rule = new
+                kept[name] = machine
+            elif (done := machine.withdraw(now_s)) is not None:
+                events.append(self._record(old, done, utc_s, None, None))
+        self._machines = {rule.name: kept.get(rule.name) or AlertMachine(rule) for rule in wanted}
+        self._raises = {name: self._raises.get(name, 0) for name in self._machines}
+        self._maintenance = tuple(maintenance)
+        return events
+
+    def withdraw(self, now_s: float, utc_s: float, metrics: Container[str] | None = None) -> list[AlertEvent]:
+        """Clears what is raised on some metrics (all: None), because nobody looks at them any more."""
+        transitions = [
+            (machine.rule, machine.withdraw(now_s))
+            for machine in self._machines.values()
+            if metrics is None or machine.rule.metric in metrics
+        ]
         return [self._record(rule, done, utc_s, None, None) for rule, done in transitions if done is not None]
 
     def _record(
@@ -171,7 +211,8 @@ class AlertBook:
             seq=self._seq,
             stream=self._stream,
             rule=rule.name,
-            severity=rule.severity,
+            # A receiver that was told of a critical alert is told of its end as such.
+            severity=rule.severity if opened is None else opened.severity,
             status=transition.status,
             raised_at=utc_s if opened is None else opened.raised_at,
             value=transition.worst,

@@ -167,7 +167,7 @@ class AlertMachine:
         self.rule = rule
         self.state = AlertState.OK
         self._flap_window_s = flap_window_s
-        self._clear_cap_s = max(clear_cap_s, rule.clear_for_s)
+        self._longest_clear_s = clear_cap_s
         self._doublings = 0
         self._now_s = -math.inf
         self._breach_s = 0.0  # breach time so far, while PENDING or NO_DATA
@@ -196,7 +196,8 @@ class AlertMachine:
     @property
     def clear_hold_s(self) -> float:
         """Healthy time that the next clear needs, damping included."""
-        return min(self._clear_cap_s, self.rule.clear_for_s * 2.0**self._doublings)
+        longest_s = max(self._longest_clear_s, self.rule.clear_for_s)
+        return min(longest_s, self.rule.clear_for_s * 2.0**self._doublings)
 
     def resume(self, now_s: float, raised_s: float, worst: float, worst_s: float) -> None:
         """Takes up an alert that was raised before a restart, so that it is not raised twice."""

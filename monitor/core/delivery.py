@@ -75,6 +75,11 @@ class DeliveryQueue:
         self._count += 1
         return lost
 
+    def waiting(self) -> list[AlertEvent]:
+        """Everything that waits, in the order in which it came."""
+        numbered = [entry for lane in self._lanes.values() for entry in lane.waiting]
+        return [event for _, event in sorted(numbered, key=lambda entry: entry[0])]
+
     def due_s(self) -> float | None:
         """When the next attempt is due (monotonic, 0 for at once); None where nothing waits."""
         if not self._lanes:

@@ -76,11 +76,8 @@ class Shedding:
         if not rates or any(b >= a for a, b in pairwise(rates)) or rates[-1] <= 0:
             raise ValueError(f"rates must be positive and fall, got {list(rates)}")
         self.rates = tuple(float(rate) for rate in rates)
-        self._classes = sorted(set(priorities.values()))
-        self._class_of = {stream: self._classes.index(priority) for stream, priority in priorities.items()}
         self._level = 0
-        #: Live streams of each class.
-        self._live: list[int] = [0] * len(self._classes)
+        self.prioritise(priorities)
         self._history: deque[tuple[float, Load]] = deque()
         self._warm_s: float | None = None
         self._late_since_s: float | None = None
@@ -92,6 +89,14 @@ class Shedding:
         self._calm_s = CALM_S
         #: The most capacity and the demand that attempts to go up have trusted in since one last held.
         self._trusted: tuple[float, float] | None = None
+
+    def prioritise(self, priorities: Mapping[str, int]) -> None:
+        """Takes other streams or priorities; what is shed stays, as far as there is as much to shed."""
+        self._classes = sorted(set(priorities.values()))
+        self._class_of = {stream: self._classes.index(priority) for stream, priority in priorities.items()}
+        #: Live streams of each class.
+        self._live: list[int] = [0] * len(self._classes)
+        self._level = min(self._level, self._lowest)
 
     @property
     def level(self) -> int:

@@ -98,6 +98,13 @@ class Mailbox(Generic[ItemT]):
             DropCause.SHED: 0,
         }
 
+    def limit(self, capacity: int, max_staleness_s: float | None) -> None:
+        """Other limits from here on, as of the constructor; what waits beyond them goes as it would have gone."""
+        if capacity < 1:
+            raise ValueError(f"capacity must be at least 1, got {capacity}")
+        with self._changed:
+            self._capacity, self._max_staleness_s = capacity, max_staleness_s
+
     def put(self, item: ItemT) -> None:
         """Add an item; under WAIT, block until there is room.
 
@@ -110,7 +117,7 @@ class Mailbox(Generic[ItemT]):
                 self._changed.wait_for(lambda: self._closed or len(self._items) < self._capacity)
             if self._closed:
                 raise MailboxClosed
-            if len(self._items) == self._capacity:
+            if len(self._items) >= self._capacity:
                 evicted = self._items.popleft()
                 self._dropped[DropCause.MAILBOX_FULL] += 1
             self._items.append(item)

@@ -215,6 +215,19 @@ def _process_families(reading: Reading) -> Iterator[Metric]:
     yield _one(
         "ledger_ok", "1 while the alert ledger's disk takes what is written; absent without one.", reading.ledger
     )
+    config = reading.config
+    yield _one(
+        "config_ok",
+        "1 while the configuration file is in force, 0 while it is invalid and the one before is; absent without one.",
+        None if config is None else config.ok,
+    )
+    reloads = CounterMetricFamily(
+        "vqwatch_config_reloads", "Changes of the configuration file, by what became of them.", labels=["result"]
+    )
+    if config is not None:
+        reloads.add_metric(["applied"], config.applied)
+        reloads.add_metric(["refused"], config.refused)
+    yield reloads
     yield _one("history_ok", "1 while the history's disk takes what is written; absent without one.", reading.history)
     yield _one("evidence_ok", "1 while the evidence's disk takes what is written; absent without.", reading.evidence)
     yield _one("evidence_bytes", "What the evidence of alerts takes on the disk.", reading.evidence_bytes)

@@ -107,6 +107,15 @@ class WebhookReading:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfigReading:
+    """The configuration file: whether it is in force as it is now, and how often a change was taken and refused."""
+
+    ok: bool
+    applied: int
+    refused: int
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """The whole monitor at one moment.
 
@@ -125,6 +134,7 @@ class Reading:
         evidence: The evidence's disk takes what is written; None where none is kept.
         evidence_bytes: What it takes on the disk, likewise.
         webhooks: Receivers of alerts over HTTP.
+        config: The configuration file; None without one that is watched.
     """
 
     version: str
@@ -141,3 +151,4 @@ class Reading:
     evidence: bool | None = None
     evidence_bytes: int | None = None
     webhooks: Sequence[WebhookReading] = ()
+    config: ConfigReading | None = None

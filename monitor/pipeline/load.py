@@ -49,8 +49,15 @@ class LoadWatch:
         self._enabled = enabled
         self._clock = clock
         self._hurried = False
+        #: Every stream has the rate that was decided for it.
+        self._dealt = True
         self._repeats = RepeatLimit()
         self._ticks: deque[tuple[float, int, int]] = deque()  # when, due, dropped
+
+    def prioritise(self, priorities: Mapping[str, int]) -> None:
+        """Takes other streams or priorities; rates follow at the next look."""
+        self._shedding.prioritise(priorities)
+        self._dealt = False
 
     @property
     def shed(self) -> float:
@@ -76,22 +83,24 @@ class LoadWatch:
         load = Load(inference.pictures, inference.busy_s, waiting, dropped, live)
         if not self._enabled:
             return False
-        changed = self._shedding.step(now_s, load)
-        if changed:
-            self._apply(load)
+        changed = (self._shedding.step(now_s, load) or not self._dealt) and self._apply(load)
         self._hurry(now_s)
         return changed
 
-    def _apply(self, load: Load) -> None:
+    def _apply(self, load: Load) -> bool:
+        self._dealt = True
         shedding = self._shedding
         counts = dict.fromkeys(shedding.rates, 0)
-        more = False
+        less = more = False
         for id_, task in self._streams.items():
             rung = shedding.rung(id_)
             counts[shedding.rates[rung]] += 1
             if rung != task.rung:
                 more |= rung > task.rung
+                less |= rung < task.rung
                 task.rung = rung
+        if not (more or less):
+            return False
         rates = ",".join(f"{rate:g}x{count}" for rate, count in counts.items() if count)
         event = "shedding" if shedding.level else "shedding_over"
         log.log(
@@ -99,6 +108,7 @@ class LoadWatch:
             "event=%s shed=%.2f rates=%s waited_ms=%.0f",
             event, shedding.shed, rates, load.late_s * 1000,
         )  # fmt: skip
+        return True
 
     def _hurry(self, now_s: float) -> None:
         overloaded = self._shedding.overloaded

@@ -177,9 +177,13 @@ class StreamTask:
         self._source: Source | None = None
         self._detectors = Detectors(scoring.scoring.fps, settings.longest_loop_s)
         self._machine = StreamStateMachine(clock(), limits=settings.limits)
-        self._backoff = Backoff(cap_s=settings.max_backoff_s, rng=rng or random.Random())
+        self._rng = rng or random.Random()
+        self._backoff = Backoff(cap_s=settings.max_backoff_s, rng=self._rng)
         self._baseline = Baseline()
         self._stopping = asyncio.Event()
+        # The end, or another feed: whatever is waited for, these come first.
+        self._called = asyncio.Event()
+        self._next: tuple[StreamSettings, Callable[[], Source]] | None = None
         self._seen_pictures = 0
         self._seen_advanced = 0
         self._seq = 0
@@ -236,15 +240,32 @@ class StreamTask:
     def stop(self) -> None:
         """Ends ``run`` soon; never waits for a source."""
         self._stopping.set()
+        self._called.set()
+
+    def change_source(self, settings: StreamSettings, connect: Callable[[], Source]) -> None:
+        """Reads another feed from here on, or the same in another way; counters and alerts go on."""
+        self._next = settings, connect
+        self._called.set()
+
+    def change_expected(self, expected: ExpectedFormat | None) -> None:
+        """Compares the feed with something else from here on."""
+        self._expected = expected
+        # Where nothing is expected, nothing differs: an alert that is up clears.
+        self._mismatch = 0 if expected is None else None
+        if self.info is not None:
+            self._compare(self.info)
 
     async def run(self) -> None:
         """Connects, again and again, until stopped or a file is over."""
         self._batcher.add(self.scored)
         try:
             while not self._stopping.is_set():
+                self._turn_to_next()
                 error = await self._connection()
                 if self._stopping.is_set():
                     return
+                if self._next is not None:
+                    continue
                 if error is None and not self.settings.live:
                     await self._drain()
                     self.finished.set()
@@ -254,6 +275,20 @@ class StreamTask:
         finally:
             await self._drain()
             self.scored.mailbox.close()
+
+    def _turn_to_next(self) -> None:
+        if self._next is None:
+            return
+        settings, self._connect = self._next
+        self._next = None
+        self._called.clear()
+        self.scored.mailbox.limit(settings.mailbox, settings.max_staleness_s)
+        self.settings = settings
+        self._detectors = Detectors(self._bundle.scoring.fps, settings.longest_loop_s)
+        self._machine = StreamStateMachine(self._clock(), limits=settings.limits)
+        self._backoff = Backoff(cap_s=settings.max_backoff_s, rng=self._rng)
+        self._baseline = Baseline()
+        self.info = None
 
     async def _drain(self) -> None:
         """Lets what came in be scored; what a slow engine has not got to by then is dropped at shutdown."""
@@ -293,13 +328,16 @@ class StreamTask:
             on_ended=lambda error: None if ended.done() else ended.set_result(error),
         )
         thread.start()
-        stopping = asyncio.ensure_future(self._stopping.wait())
-        waiting: list[asyncio.Future[Any]] = [ended, stopping]
+        called = asyncio.ensure_future(self._called.wait())
+        waiting: list[asyncio.Future[Any]] = [ended, called]
         try:
             while not ended.done():
                 await asyncio.wait(waiting, timeout=_WATCH_S, return_when=asyncio.FIRST_COMPLETED)
                 if self._stopping.is_set():
                     thread.stop()
+                    return None
+                if self._next is not None:
+                    await self._let_go(thread, ended)
                     return None
                 given_up = self._watch()
                 if given_up is not None and not ended.done():
@@ -309,11 +347,21 @@ class StreamTask:
                     return given_up
             self._watch()
         finally:
-            stopping.cancel()
+            called.cancel()
             self._sampler = self._source = None
         error = ended.result()
         self._ended(error)
         return error
+
+    async def _let_go(self, thread: SourceThread, ended: asyncio.Future[Exception | None]) -> None:
+        """Ends a connection and waits for it, within limits: the next one may need its port."""
+        thread.stop()
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        waiting: list[asyncio.Future[Any]] = [ended, stopping]
+        await asyncio.wait(waiting, timeout=self.settings.hang_s, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not ended.done():
+            thread.abandon()
 
     def _emit(self, sampler: StreamSampler, sample: Sample) -> None:
         # An abandoned thread may come back to life; its samples belong to a connection that is over.
@@ -394,7 +442,7 @@ class StreamTask:
             delay = max(delay, _PERMANENT_RETRY_S)
         try:
             async with asyncio.timeout(delay):
-                await self._stopping.wait()
+                await self._called.wait()
         except TimeoutError:
             pass
 

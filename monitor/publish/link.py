@@ -10,10 +10,13 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Awaitable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
 
 import aiomqtt
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 _T = TypeVar("_T")
 
@@ -21,16 +24,45 @@ _T = TypeVar("_T")
 _LOOK_S = 0.2
 
 
-class ClosingTlsSocket(ssl.SSLSocket):
-    """Closes itself when the handshake fails: paho forgets it then, one open file for each try."""
+def tls_socket(on_failure: Callable[[ssl.SSLError], None]) -> type[ssl.SSLSocket]:
+    """A class of sockets that do not hide what is wrong with TLS.
 
-    def do_handshake(self, block: bool = False) -> None:
-        """Shake hands, or close and raise."""
-        try:
-            super().do_handshake(block)
-        except BaseException:
-            self.close()
-            raise
+    Args:
+        on_failure: Told of an error of TLS while reading: a broker that does not accept our certificate says so after
+            the handshake, and paho takes that for a link that ended.
+    """
+
+    class TlsSocket(ssl.SSLSocket):
+        def do_handshake(self, block: bool = False) -> None:
+            """Shake hands; or close and raise, since paho forgets the socket then: one open file for each try."""
+            try:
+                super().do_handshake(block)
+            except BaseException:
+                self.close()
+                raise
+
+        def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+            """Read."""
+            try:
+                return super().recv(buflen, flags)
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                raise
+            except ssl.SSLError as error:
+                on_failure(error)
+                raise
+
+        def send(self, data: Buffer, flags: int = 0) -> int:
+            """Write; where the broker has hung up, its reason may still be there to be read."""
+            try:
+                return super().send(data, flags)
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                raise
+            except OSError:
+                with contextlib.suppress(OSError):
+                    self.recv(1)
+                raise
+
+    return TlsSocket
 
 
 async def enter(client: aiomqtt.Client) -> None:
@@ -54,11 +86,18 @@ async def enter(client: aiomqtt.Client) -> None:
         cut(client)
         if client._client.socket() is None and not entering.done():
             # A thread is in connect() and cannot be called back; what it opens must not stay open.
-            entering.add_done_callback(lambda _: cut(client))
+            entering.add_done_callback(lambda ended: _cut_late(client, ended))
         else:
             entering.cancel()
             await asyncio.gather(entering, return_exceptions=True)
         raise
+
+
+def _cut_late(client: aiomqtt.Client, ended: asyncio.Future[aiomqtt.Client]) -> None:
+    cut(client)
+    if not ended.cancelled():
+        # Its error was told long ago, in other words.
+        ended.exception()
 
 
 def cut(client: aiomqtt.Client) -> None:

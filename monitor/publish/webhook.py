@@ -128,6 +128,14 @@ class Webhook:
         """Why the last attempt failed, without credentials; None where it did not."""
         return self._trouble
 
+    def waiting(self) -> list[AlertEvent]:
+        """What is not settled, oldest first."""
+        return self._queue.waiting()
+
+    def up(self) -> list[AlertEvent]:
+        """What the receiver is told of again and again."""
+        return list(self._up.values())
+
     def offer(self, event: AlertEvent) -> None:
         """Takes an event, to be sent; returns at once."""
         lost = self._queue.add(event)

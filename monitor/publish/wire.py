@@ -22,6 +22,9 @@ from monitor.types import AlertEvent, Health, Message, StreamInfo, StreamState
 #: Version of every payload; fields may be added under one version, a change of meaning raises it.
 WIRE_VERSION = 1
 
+#: Age at which a broker that speaks MQTT 5 forgets a state or the health: nobody is to find an old one.
+EXPIRY_S = 60
+
 #: Plain-text payloads of the ``status`` topic.
 ONLINE = b"online"
 STOPPED = b"stopped"
@@ -196,7 +199,7 @@ def health_payload(health: Health) -> bytes:
 
 def state_message(topics: Topics, stream: str, state: StreamState) -> Message:
     """A stream's state, retained; QoS 0, as the next second replaces it."""
-    return Message(topics.state(stream), state_payload(state), retain=True)
+    return Message(topics.state(stream), state_payload(state), retain=True, expires_s=EXPIRY_S)
 
 
 def info_message(topics: Topics, stream: str, payload: bytes) -> Message:
@@ -216,7 +219,7 @@ def alerts_message(topics: Topics, ts: int, active: Iterable[AlertEvent]) -> Mes
 
 def health_message(topics: Topics, health: Health) -> Message:
     """The monitor's own health, retained."""
-    return Message(topics.health, health_payload(health), retain=True)
+    return Message(topics.health, health_payload(health), retain=True, expires_s=EXPIRY_S)
 
 
 def removal_messages(topics: Topics, stream: str) -> tuple[Message, Message]:

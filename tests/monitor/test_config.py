@@ -6,7 +6,8 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from monitor.config import Config, StreamSection, load_config, make_config
+from monitor.config import Config, StreamSection, load_config, make_config, read_config
+from monitor.config_checks import CHECKS
 from monitor.core.alert_book import default_rules
 from monitor.errors import UsageError
 from monitor.rule_sections import ExpectSection, ProfileSection, RuleSection, ScheduleSection, parse_duration
@@ -139,3 +140,59 @@ def test_a_video_is_chosen_in_one_way() -> None:
 def test_options_are_in_no_repr() -> None:
     section = StreamSection(id="a", url="srt://h:1", options={"passphrase": "cAnArY7cAnArY7"})
     assert "cAnArY7" not in repr(Config(streams=(section,)))
+
+
+def test_a_secret_may_stand_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("p@ss word\n")
+    file = write(tmp_path, "streams:\n  - id: a\n    url: rtsp://u:${file:secret}@h/x\n")
+    loaded = read_config(file)
+    assert loaded.config.streams[0].url.get_secret_value() == "rtsp://u:p@ss word@h/x"
+    assert loaded.files == (file, tmp_path / "secret")
+
+
+def test_mistakes_of_all_kinds_come_at_once(tmp_path: Path) -> None:
+    (tmp_path / "large").write_bytes(bytes(70_000))
+    file = write(
+        tmp_path,
+        "node: Node\nbroker: {url: 'mqtts://h', cert_file: /nowhere/x.pem, key_password: '${file:none}'}\n"
+        "alerts:\n  quality: {raise: 3}\nwebhooks:\n  - {name: a, url: 'http://h', secret: '${file:large}'}\n"
+        "streams:\n  - {id: a, url: 'gopher7://h', profile: none}\n  - {id: b, url: /nowhere/y.mp4}\n",
+    )
+    with pytest.raises(UsageError) as caught:
+        read_config(file, checks=CHECKS)
+    lines = str(caught.value).splitlines()
+    for number, key, words in [
+        (1, "node", "String should match pattern"),
+        (2, "broker.key_password", "file none: No such file or directory"),
+        (2, "broker.cert_file", "/nowhere/x.pem: No such file or directory"),
+        (4, "alerts.quality.raise", "contradict each other"),
+        (6, "webhooks.0.secret", "file large: larger than 64 KiB"),
+        (8, "streams.0.profile", "unknown profile"),
+        (8, "streams.0.url", "gopher7"),
+        (9, "streams.1.url", "/nowhere/y.mp4: no such file"),
+    ]:
+        assert [line for line in lines if line.startswith(f"{file}:{number}: {key}: ") and words in line], (key, lines)
+    assert len(lines) == 8
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{username: a}", "the embedded one has no use for it"),
+        ("{url: 'mqtt://u:p@h', username: a}", "both hold credentials"),
+        ("{url: 'mqtt://h', password: p}", "needs a username"),
+        ("{url: 'mqtt://h', ca_file: x}", "write mqtts://"),
+        ("{url: 'mqtts://h', key_file: x}", "needs its certificate"),
+        ("{url: 'http://h'}", "expected mqtt://"),
+    ],
+)
+def test_a_broker_is_entered_in_one_way(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        load_config(write(tmp_path, f"broker: {text}\n"))
+
+
+def test_credentials_beside_the_url_are_those_of_the_link(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, "broker: {url: 'mqtts://h:1', username: op, password: 'p@ss'}\n"))
+    address = config.broker.address
+    assert (address.host, address.port, address.tls, address.username, address.password) == ("h", 1, True, "op", "p@ss")
+    assert "p@ss" not in repr(config) + repr(address)
