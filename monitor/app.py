@@ -39,6 +39,7 @@ from monitor.observe.metrics import MetricsPage
 from monitor.observe.readings import Reading
 from monitor.pipeline.batcher import Batcher
 from monitor.pipeline.bundle_scoring import BundleScoring
+from monitor.pipeline.deinterlacer import Deinterlace
 from monitor.pipeline.inference import InferenceThread
 from monitor.pipeline.stream_task import StreamSettings, StreamTask
 from monitor.publish import wire
@@ -255,6 +256,7 @@ class Monitor:
             mailbox=ingest.mailbox,
             max_staleness_s=ingest.max_staleness,
             max_backoff_s=ingest.max_backoff,
+            deinterlace=Deinterlace(section.deinterlace or self._config.sampling.deinterlace),
         )
         alerting = self._rules[id_]
         book = AlertBook(

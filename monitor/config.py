@@ -53,6 +53,9 @@ class SamplingSection(Section):
         le=120,
         description="samples a second; the bundle's own rate, or a lower one for which it has a head",
     )
+    deinterlace: Literal["auto", "always", "never"] = Field(
+        "auto", description="pictures made whole of their two fields first; auto: those flagged as interlaced"
+    )
 
 
 class EngineSection(Section):
@@ -125,6 +128,9 @@ class StreamSection(Section):
     video_index: int | None = Field(None, ge=0, description="or which of the program's videos, counted from 0")
     rtsp_transport: Literal["tcp", "udp", "udp_multicast", "http"] = Field("tcp", description="how RTSP is carried")
     audio: bool | None = Field(None, description="decode its audio too; null: as ingest.audio says")
+    deinterlace: Literal["auto", "always", "never"] | None = Field(
+        None, description="as sampling.deinterlace, for this stream; null: as that says"
+    )
     tls_verify: bool = Field(True, description="refuse certificates that this machine does not trust")
     # May hold a passphrase or a header with a token.
     options: dict[str, str] = Field(

@@ -14,7 +14,9 @@ from monitor.core.sampling import SampleGrid, Tick
 from monitor.core.side_channel import SideChannel
 from monitor.core.timestamps import MediaClock, Verdict
 from monitor.ingest.pyav_source import Decoded
-from monitor.types import TIME_BASE_HZ, DropCause, Frame, PictureFacts, Sample, StreamId
+from monitor.pipeline.deinterlacer import Deinterlace
+from monitor.pipeline.viewer import Viewer
+from monitor.types import TIME_BASE_HZ, DropCause, Frame, PictureFacts, PictureFormat, Sample, StreamId
 
 
 @dataclass(slots=True)
@@ -53,6 +55,7 @@ class StreamSampler:
         on_drop: Called with the number of ticks dropped here and why.
         counts: Counters to go on with; the stream keeps them over its connections.
         detectors: Detectors to go on with, likewise.
+        deinterlace: Which pictures are deinterlaced before they are cut.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class StreamSampler:
         on_drop: Callable[[int, DropCause], None],
         counts: SamplerCounts | None = None,
         detectors: Detectors | None = None,
+        deinterlace: Deinterlace = Deinterlace.AUTO,
     ) -> None:
         self._stream = stream
         self._fps = fps
@@ -75,6 +79,7 @@ class StreamSampler:
         self._on_drop = on_drop
         self.counts = counts or SamplerCounts()
         self._detectors = detectors or Detectors(fps)
+        self._viewer = Viewer(deinterlace)
         #: Rate of the source's frames by their time stamps.
         self.frame_rate = FrameRateMeter()
         #: Pictures of this connection, and those among them whose time went on from the one before. The first
@@ -93,6 +98,21 @@ class StreamSampler:
         self.pictures += 1
         self.counts.frames += 1
         self.counts.corrupt += decoded.corrupt
+        for shown in self._viewer.push(decoded):
+            self._place(shown)
+
+    @property
+    def format(self) -> PictureFormat | None:
+        """What kind of pictures the newest ones are; None before the first. Read from any thread."""
+        return self._viewer.format
+
+    @property
+    def format_changes(self) -> int:
+        """Times that size, layout, colour, shape of a pixel or rotation changed on this connection."""
+        return self._viewer.changes
+
+    def _place(self, decoded: Decoded) -> None:
+        """Puts a picture in time, and makes the samples that are certain by it."""
         first = not self._open
         if first:
             self._begin()
@@ -101,7 +121,7 @@ class StreamSampler:
             return
         if stamp.verdict is Verdict.DISCONTINUITY:
             first = True
-            self.end_epoch()
+            self._end()
             self._begin()
             stamp = self._clock.place(decoded.pts, decoded.time_base)
         self.advanced += not first
@@ -113,7 +133,12 @@ class StreamSampler:
             self._sample(tick)
 
     def end_epoch(self) -> None:
-        """The connection ended or time broke: the last picture counts for its own duration."""
+        """The connection ended: the last picture counts for its own duration."""
+        for shown in self._viewer.flush():
+            self._place(shown)
+        self._end()
+
+    def _end(self) -> None:
         if self._open:
             self._open = False
             for tick in self._grid.flush(self._end_90k):
