@@ -19,6 +19,8 @@ from av import VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from engines.errors import PictureError
+from engines.planes import Planes, is_planar, matrix_of, plane, planes, yuv_to_rgb
+from engines.transfer import Transfer, transfer_of
 
 U8 = npt.NDArray[np.uint8]
 I64 = npt.NDArray[np.int64]
@@ -28,21 +30,6 @@ LUMA_WIDTH, LUMA_HEIGHT = 160, 88
 #: Native strips for comb, blockiness and sharpness measures: enough lines to catch motion anywhere, few enough
 #: to stay under half a millisecond at 1080p.
 COLUMN_STRIPS, ROW_STRIPS, STRIP_PX = 12, 8, 8
-
-#: Pixel formats whose planes are read in place: name -> (bits, log2 chroma width, log2 chroma height).
-_PLANAR = {
-    "yuv420p": (8, 1, 1),
-    "yuvj420p": (8, 1, 1),
-    "yuv422p": (8, 1, 0),
-    "yuvj422p": (8, 1, 0),
-    "yuv444p": (8, 0, 0),
-    "yuvj444p": (8, 0, 0),
-    "yuv420p10le": (10, 1, 1),
-    "yuv422p10le": (10, 1, 0),
-    "yuv444p10le": (10, 0, 0),
-    "yuv420p12le": (12, 1, 1),
-}
-_FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 
 
 class InputMode(StrEnum):
@@ -90,27 +77,6 @@ class InputSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class Planes:
-    """Views on a decoded picture's planes.
-
-    Attributes:
-        y: (H, W) uint8 or uint16.
-        u: Chroma plane, or None where the picture is grey.
-        v: Chroma plane, or None where the picture is grey.
-        bits: Bits a sample, 8-12.
-        chroma_shift: log2 of the chroma subsampling, (x, y).
-        full_range: Luma spans 0-255 rather than 16-235.
-    """
-
-    y: npt.NDArray[np.unsignedinteger]
-    u: npt.NDArray[np.unsignedinteger] | None
-    v: npt.NDArray[np.unsignedinteger] | None
-    bits: int
-    chroma_shift: tuple[int, int]
-    full_range: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Cut:
     """Everything later stages take from one picture; copies, so that the picture can be released.
 
@@ -139,7 +105,7 @@ def grid_offsets(length: int, patch: int, grid: int) -> I64:
 class PictureCutter:
     """Cuts pictures of one stream to a model's input.
 
-    Keeps one scaling context and the index tables of the last picture size, so it belongs to one thread.
+    Keeps scaling contexts and the index tables of the last picture size, so it belongs to one thread.
 
     Args:
         spec: The trunk's input.
@@ -159,18 +125,15 @@ class PictureCutter:
         """
         if picture.width < STRIP_PX * 2 or picture.height < STRIP_PX * 2:
             raise PictureError(f"pictures of {picture.width}x{picture.height} are too small to score")
-        small = self._luma_scaler.reformat(
-            picture, LUMA_WIDTH, LUMA_HEIGHT, "yuv420p", interpolation="AREA", dst_color_range="MPEG"
-        )
         native = self.planes(picture)
         _, _, row_starts, column_starts = self._table(native.y.shape[0], native.y.shape[1])
         columns = np.stack([native.y[:, x : x + STRIP_PX] for x in column_starts])
         rows = np.stack([native.y[y : y + STRIP_PX] for y in row_starts])
         return Cut(
             pixels=self.pixels(picture, native),
-            luma=np.ascontiguousarray(_plane(small, 0, np.uint8)),
-            columns=_to_limited_8bit(columns, native, chroma=False),
-            rows=_to_limited_8bit(rows, native, chroma=False),
+            luma=self._small_luma(picture, native.transfer),
+            columns=native.luma(columns),
+            rows=native.luma(rows),
         )
 
     def pixels(self, picture: VideoFrame, native: Planes | None = None) -> U8:
@@ -182,22 +145,39 @@ class PictureCutter:
         if spec.mode is InputMode.RESIZE:
             scale = spec.size / min(width, height)
             width, height = max(spec.size, round(width * scale)), max(spec.size, round(height * scale))
+        if transfer_of(int(picture.color_trc)) is not Transfer.SDR:
+            scaled = self._limited(picture, width, height, "yuv444p10le")
+            at = planes(scaled)
+            assert at.u is not None
+            assert at.v is not None
+            yuv = np.stack([at.luma(at.y), at.chroma(at.u, at.y), at.chroma(at.v, at.y)])
+            return yuv_to_rgb(yuv, matrix_of(picture))
         rgb = self._scaler.reformat(picture, width, height, "rgb24", interpolation="AREA")
         return np.ascontiguousarray(rgb.to_ndarray().transpose(2, 0, 1))
 
     def planes(self, picture: VideoFrame) -> Planes:
         """Views on the picture's planes; formats that are not planar YUV are converted first (4:2:0, 8 bit)."""
-        name = picture.format.name
-        full = picture.color_range == _FULL_RANGE or name.startswith("yuvj")
-        if name in ("gray", "gray8"):
-            return Planes(_plane(picture, 0, np.uint8), None, None, 8, (1, 1), full)
-        if name not in _PLANAR:
+        if not is_planar(picture):
             picture = self._scaler.reformat(picture, format="yuv420p", dst_color_range="MPEG")
-            name, full = "yuv420p", False
-        bits, shift_x, shift_y = _PLANAR[name]
-        kind = np.uint8 if bits == 8 else np.uint16
-        y, u, v = (_plane(picture, i, kind) for i in range(3))
-        return Planes(y, u, v, bits, (shift_x, shift_y), full)
+        return planes(picture)
+
+    def _limited(self, picture: VideoFrame, width: int, height: int, layout: str) -> VideoFrame:
+        """The picture scaled to a limited-range layout; its light is coded as before."""
+        scaled = self._luma_scaler.reformat(
+            picture, width, height, layout, interpolation="AREA", dst_color_range="MPEG"
+        )
+        scaled.color_trc = picture.color_trc
+        return scaled
+
+    def _small_luma(self, picture: VideoFrame, transfer: Transfer) -> U8:
+        if transfer is Transfer.SDR:
+            small = self._luma_scaler.reformat(
+                picture, LUMA_WIDTH, LUMA_HEIGHT, "yuv420p", interpolation="AREA", dst_color_range="MPEG"
+            )
+            return np.ascontiguousarray(plane(small, 0, np.uint8), dtype=np.uint8)
+        # Eight bits of PQ are too few to be mapped.
+        at = planes(self._limited(picture, LUMA_WIDTH, LUMA_HEIGHT, "yuv420p10le"))
+        return at.luma(at.y)
 
     def _fragments(self, picture: VideoFrame, native: Planes) -> U8:
         spec = self._spec
@@ -213,11 +193,12 @@ class PictureCutter:
                 interpolation="POINT",
                 dst_color_range="MPEG",
             )
-            return self._fragments(grown, self.planes(grown))
+            return self._fragments(grown, planes(grown))
         rows, columns, _, _ = self._table(height, width)
         side = spec.grid * spec.patch
         out = np.empty((3, side, side), np.uint8)
-        out[0] = _to_limited_8bit(native.y[rows[:, None], columns], native, chroma=False)
+        luma = native.y[rows[:, None], columns]
+        out[0] = native.luma(luma)
         if native.u is None or native.v is None:
             out[1:] = 128
         else:
@@ -225,10 +206,10 @@ class PictureCutter:
             shift_x, shift_y = native.chroma_shift
             c_rows = np.minimum(rows[::2] >> shift_y, native.u.shape[0] - 1)[:, None]
             c_columns = np.minimum(columns[::2] >> shift_x, native.u.shape[1] - 1)
-            for i, plane in enumerate((native.u, native.v), start=1):
-                chroma = _to_limited_8bit(plane[c_rows, c_columns], native, chroma=True)
+            for i, values in enumerate((native.u, native.v), start=1):
+                chroma = native.chroma(values[c_rows, c_columns], luma[::2, ::2])
                 out[i] = chroma.repeat(2, axis=0).repeat(2, axis=1)
-        return out if spec.colour == "yuv" else _yuv_to_rgb(out, bt709=height >= 720)
+        return out if spec.colour == "yuv" else yuv_to_rgb(out, matrix_of(picture))
 
     def _table(self, height: int, width: int) -> tuple[I64, I64, I64, I64]:
         """Pixel rows and columns of the fragment grid, then starts of the row and column strips."""
@@ -250,36 +231,3 @@ def _strip_starts(length: int, strips: int) -> I64:
     """Starts of strips spread over ``length``, at multiples of the strip so that codec block phases stay known."""
     last = (length - STRIP_PX) // STRIP_PX
     return (np.arange(1, strips * 2, 2) * last // (strips * 2)) * STRIP_PX
-
-
-def _plane(picture: VideoFrame, index: int, kind: type[np.unsignedinteger]) -> npt.NDArray[np.unsignedinteger]:
-    plane = picture.planes[index]
-    stride = plane.line_size // np.dtype(kind).itemsize
-    flat = np.frombuffer(plane, dtype=kind)  # type: ignore[call-overload]
-    view: npt.NDArray[np.unsignedinteger] = flat[: stride * plane.height].reshape(plane.height, stride)
-    return view[:, : plane.width]
-
-
-def _to_limited_8bit(values: npt.NDArray[np.unsignedinteger], native: Planes, *, chroma: bool) -> U8:
-    if native.bits > 8:
-        values = np.right_shift(values, np.uint16(native.bits - 8))
-    if native.full_range:
-        # BT.601/709 quantisation: luma 16-235, chroma 16-240.
-        scaled = values.astype(np.float32)
-        scaled = (scaled - 128) * (224 / 255) + 128.5 if chroma else scaled * (219 / 255) + 16.5
-        return scaled.astype(np.uint8)
-    return values.astype(np.uint8, copy=False)
-
-
-def _yuv_to_rgb(yuv: U8, *, bt709: bool) -> U8:
-    """Limited-range YUV to full-range RGB, (3, H, W) uint8 both; matrix by the usual rule of the picture height."""
-    y, u, v = (
-        (yuv[0].astype(np.float32) - 16) * (255 / 219),
-        *(yuv[1:].astype(np.float32) - 128) * (255 / 224),
-    )
-    kr, kb = (0.2126, 0.0722) if bt709 else (0.299, 0.114)
-    kg = 1 - kr - kb
-    red = y + 2 * (1 - kr) * v
-    blue = y + 2 * (1 - kb) * u
-    green = y - (2 * kb * (1 - kb) * u + 2 * kr * (1 - kr) * v) / kg
-    return (np.stack([red, green, blue]) + 0.5).clip(0, 255).astype(np.uint8)

@@ -58,6 +58,9 @@ class SamplingSection(Section):
     )
     shed: bool = Field(True, description="lower the rate, and say so, while the machine is too small")
     shed_to: float | None = Field(None, gt=0, le=120, description="but never below this; null: the bundle's lowest")
+    deinterlace: Literal["auto", "always", "never"] = Field(
+        "auto", description="pictures made whole of their two fields first; auto: those flagged as interlaced"
+    )
 
 
 class EngineSection(Section):
@@ -136,6 +139,9 @@ class StreamSection(Section):
     video_index: int | None = Field(None, ge=0, description="or which of the program's videos, counted from 0")
     rtsp_transport: Literal["tcp", "udp", "udp_multicast", "http"] = Field("tcp", description="how RTSP is carried")
     audio: bool | None = Field(None, description="decode its audio too; null: as ingest.audio says")
+    deinterlace: Literal["auto", "always", "never"] | None = Field(
+        None, description="as sampling.deinterlace, for this stream; null: as that says"
+    )
     tls_verify: bool = Field(True, description="refuse certificates that this machine does not trust")
     # May hold a passphrase or a header with a token.
     options: dict[str, str] = Field(

@@ -9,6 +9,7 @@ from monitor.config_checks import is_file
 from monitor.core.progress import Limits
 from monitor.ingest.programs import VideoChoice
 from monitor.ingest.pyav_source import PyAvSource
+from monitor.pipeline.deinterlacer import Deinterlace
 from monitor.pipeline.stream_task import StreamSettings
 from monitor.types import StreamId
 
@@ -76,6 +77,7 @@ def plan_of(config: Config, section: StreamSection) -> StreamPlan:
             max_backoff_s=ingest.max_backoff,
             stills_s=config.evidence.stills if config.evidence.enabled and config.data_dir is not None else 0.0,
             still_width=config.evidence.width,
+            deinterlace=Deinterlace(section.deinterlace or config.sampling.deinterlace),
         ),
         url,
         tuple(section.source_options().items()),

@@ -8,7 +8,7 @@ Words: a *frame* is decoded; a *sample* is the picture a viewer would see at tic
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, NewType
 
@@ -205,8 +205,50 @@ class ScoreView:
 
 
 @dataclass(frozen=True, slots=True)
+class PictureFormat:
+    """What kind of pictures a stream's newest ones are, as decoded.
+
+    Attributes:
+        width: Luma columns.
+        height: Luma rows; of one field where each picture is one.
+        pixel_format: FFmpeg's name of the layout.
+        interlaced: Pictures are flagged as made of two fields.
+        interlaced_content: Their lines say so, whatever the flags; None until that could be told.
+        deinterlaced: They are deinterlaced before they are scored.
+        colour: Matrix that they name: bt601, bt709 or bt2020; None where they name none.
+        full_range: Luma spans all code values.
+        transfer: How light is coded: sdr, pq or hlg.
+        pixel_aspect: Width to height of a pixel, such as "64:45"; None where that is not told.
+        rotation: Degrees by which a player turns them, counter-clockwise, 0-359.
+    """
+
+    width: int
+    height: int
+    pixel_format: str
+    interlaced: bool = False
+    interlaced_content: bool | None = None
+    deinterlaced: bool | None = None
+    colour: str | None = None
+    full_range: bool = False
+    transfer: str = "sdr"
+    pixel_aspect: str | None = None
+    rotation: int = 0
+
+    @property
+    def coding(self) -> tuple[object, ...]:
+        """All but what is measured, which is known after a while only."""
+        return (
+            self.width, self.height, self.pixel_format, self.colour, self.full_range, self.transfer,
+            self.pixel_aspect, self.rotation,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
 class StreamInfo:
-    """What a stream is, as opened. ``url`` is redacted before it gets here."""
+    """What a stream is, first as opened, later as seen; for the picture see ``PictureFormat``.
+
+    ``url`` is redacted before it gets here.
+    """
 
     url: str
     protocol: str
@@ -217,6 +259,19 @@ class StreamInfo:
     fps: float | None = None
     interlaced: bool = False
     audio_codec: str | None = None
+    interlaced_content: bool | None = None
+    deinterlaced: bool | None = None
+    colour: str | None = None
+    full_range: bool = False
+    transfer: str = "sdr"
+    pixel_aspect: str | None = None
+    rotation: int = 0
+
+    def showing(self, seen: PictureFormat | None) -> StreamInfo:
+        """The same stream with pictures of that format."""
+        if seen is None:
+            return self
+        return replace(self, **{field.name: getattr(seen, field.name) for field in fields(seen)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,11 @@ import argparse
 from typing import Any
 
 #: Keys of a stream in the configuration, and the destinations of the arguments.
-_KEYS = ("program", "video_pid", "video_index", "rtsp_transport", "tls_verify")
+_KEYS = ("program", "video_pid", "video_index", "rtsp_transport", "tls_verify", "deinterlace")
 
 
 def add_feed_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds --program, --video-pid, --video-index, --rtsp-transport and --no-tls-verify."""
+    """Adds --program, --video-pid, --video-index, --rtsp-transport, --no-tls-verify and --deinterlace."""
     group = parser.add_argument_group("feed", "of every URL given here")
     group.add_argument("--program", type=_number, metavar="N", help="program number (default: the first with video)")
     video = group.add_mutually_exclusive_group()
@@ -21,6 +21,16 @@ def add_feed_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--no-tls-verify", dest="tls_verify", action="store_false", default=None, help="accept any certificate"
+    )
+    add_deinterlace(group)
+
+
+def add_deinterlace(parser: argparse._ActionsContainer) -> None:
+    """Adds --deinterlace."""
+    parser.add_argument(
+        "--deinterlace",
+        choices=("auto", "always", "never"),
+        help="make pictures of fields before scoring (default auto: those flagged as interlaced)",
     )
 
 

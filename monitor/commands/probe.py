@@ -19,6 +19,7 @@ from monitor.ingest.pyav_source import PyAvSource
 from monitor.ingest.redact import redact
 from monitor.pipeline.batcher import Batcher
 from monitor.pipeline.bundle_scoring import BundleScoring
+from monitor.pipeline.deinterlacer import Deinterlace
 from monitor.pipeline.inference import InferenceThread
 from monitor.pipeline.offline import ClipResult, score_source
 from monitor.types import StreamId, StreamInfo
@@ -62,7 +63,8 @@ def run(args: argparse.Namespace) -> int:
 
     scoring, engine = open_model(args.model, args.engine, args.precision, args.threads)
     asked_s = time.monotonic()
-    result = asyncio.run(_probe(source, scoring, engine, args.seconds, opened))
+    deinterlace = Deinterlace(section.deinterlace or Deinterlace.AUTO)
+    result = asyncio.run(_probe(source, scoring, engine, args.seconds, opened, deinterlace))
     info = result.info
     if info is None or not result.samples:
         raise SourceError(f"{redact(args.url)}: no picture came", SourceCode.NO_VIDEO)
@@ -71,10 +73,13 @@ def run(args: argparse.Namespace) -> int:
         fields = {**asdict(info), "frames": result.frames, "samples": result.samples}
         fields |= {"score": None if result.score is None else round(result.score, 2), "cause": cause}
         fields |= {"conditions": result.conditions, "model": scoring.bundle.model_id}
+        fields |= {"format_changes": result.format_changes, "repeated": result.repeated}
+        fields |= {"packets": source.counters.packets, "undated_packets": source.counters.undated}
         fields["opened_s"] = round(opened_s, 2)
         fields["programs"] = [_without_none(asdict(program)) for program in source.programs]
         print(json.dumps(_without_none(fields)))
         return 0
+    print("\n".join(_picture_lines(info, result, source.counters.undated)))
     print(f"decodes: {result.frames} pictures, {result.samples} samples; conditions {result.conditions}")
     if result.score is not None:
         print(f"score: {result.score:.1f}" + (f", cause {cause}" if cause else ""))
@@ -103,6 +108,33 @@ def _feed_lines(info: StreamInfo, programs: tuple[Program, ...], *, chosen: bool
     return lines
 
 
+def _picture_lines(info: StreamInfo, result: ClipResult, undated: int) -> list[str]:
+    """What the pictures turned out to be, once some have been looked at."""
+    flags = "interlaced" if info.interlaced else "progressive"
+    content = {None: "untold, too little moved", True: "interlaced", False: "progressive"}[info.interlaced_content]
+    scan = f"scan: flagged {flags}, content {content}, {'' if info.deinterlaced else 'not '}deinterlaced before scoring"
+    if info.interlaced_content and not info.interlaced:
+        scan += "; the combs are a fault"
+    light = "" if info.transfer == "sdr" else " mapped to SDR before scoring"
+    words = [info.colour or "matrix not told", "full range" if info.full_range else "limited range"]
+    words.append(info.transfer.upper() + light)
+    if info.pixel_aspect not in (None, "1:1"):
+        words.append(f"pixels {info.pixel_aspect}")
+    if info.rotation:
+        words.append(f"to be turned by {info.rotation} degrees")
+    lines = [scan, f"pictures: {', '.join(words)}"]
+    if result.format_changes:
+        rate = "" if info.fps is None else f", {info.fps:.2f} fps"
+        lines.append(
+            f"changed {result.format_changes} times; at last {info.width}x{info.height}{rate}, {info.pixel_format}"
+        )
+    if result.repeated:
+        lines.append(f"repeats and gaps of the source: {result.repeated} samples")
+    if undated and not info.interlaced:
+        lines.append(f"packets without a decoding time stamp: {undated}")
+    return lines
+
+
 def _stream_words(stream: ProgramStream, *, with_pid: bool) -> str:
     size = f" {stream.width}x{stream.height}" if stream.width else ""
     pid = f" (PID {stream.pid})" if with_pid else ""
@@ -119,6 +151,7 @@ async def _probe(
     engine: FeatureEngine,
     seconds: float,
     on_opened: Callable[[StreamInfo], None],
+    deinterlace: Deinterlace,
 ) -> ClipResult:
     inference = InferenceThread(engine, scoring.head, scoring.domain)
     batcher = Batcher(inference, max_wait_s=0.01)
@@ -139,6 +172,7 @@ async def _probe(
             domain_limit=scoring.domain_limit,
             stop=stop,
             on_opened=opened,
+            deinterlace=deinterlace,
         )
     finally:
         batcher.close()

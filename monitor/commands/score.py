@@ -12,12 +12,14 @@ from typing import Any
 from rich.console import Console
 
 from engines.base import FeatureEngine
+from monitor.commands.feed_arguments import add_deinterlace
 from monitor.commands.model_arguments import add_model_arguments, open_model
 from monitor.errors import MonitorError, SourceError
 from monitor.ingest.pyav_source import PyAvSource
 from monitor.ingest.redact import redact
 from monitor.pipeline.batcher import Batcher
 from monitor.pipeline.bundle_scoring import BundleScoring
+from monitor.pipeline.deinterlacer import Deinterlace
 from monitor.pipeline.inference import InferenceThread
 from monitor.pipeline.offline import ClipResult, score_source
 from monitor.types import StreamId
@@ -29,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object a file")
     parser.add_argument("--realtime", action="store_true", help="replay files at their own pace, as if live")
     parser.add_argument("--seconds", type=float, metavar="N", help="stop after so many seconds of wall-clock time")
+    add_deinterlace(parser)
     add_model_arguments(parser)
 
 
@@ -83,6 +86,7 @@ async def _score_one(args: argparse.Namespace, scoring: BundleScoring, batcher: 
             with_side_channel=scoring.with_side_channel,
             domain_limit=scoring.domain_limit,
             stop=stop,
+            deinterlace=Deinterlace(args.deinterlace or Deinterlace.AUTO),
         )
     if timer is not None:
         timer.cancel()

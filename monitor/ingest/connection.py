@@ -19,6 +19,7 @@ from monitor.ingest.byte_reader import ByteReader
 from monitor.ingest.damage import DamageCount
 from monitor.ingest.failure import failure_of, source_error, timed_out
 from monitor.ingest.ffmpeg_log import FFmpegLog
+from monitor.ingest.picture_format import format_of
 from monitor.ingest.programs import NoSuchVideo, Program, VideoChoice, choose_video, describe_programs
 from monitor.ingest.srt_bridge import SrtBridge
 from monitor.types import StreamInfo
@@ -91,6 +92,17 @@ class Connection:
         return found if isinstance(found, AudioStream) and found.codec_context is not None else None
 
     @property
+    def pixel_aspect(self) -> Fraction | None:
+        """Width to height of a pixel as the decoder knows it by now; it may change with any key frame."""
+        aspect = self.video.codec_context.sample_aspect_ratio or self.video.sample_aspect_ratio
+        return aspect or None
+
+    @property
+    def single_fields(self) -> bool:
+        """Whether a picture flagged as interlaced is one field: FFmpeg weaves those of HEVC into no picture."""
+        return self.video.codec_context.name == "hevc"
+
+    @property
     def hls(self) -> bool:
         """Whether it is a playlist of segments."""
         return "hls" in self._container.format.name.split(",")
@@ -148,7 +160,7 @@ class Connection:
     def describe(self, picture: VideoFrame) -> StreamInfo:
         """What the feed is; size, format and scan from the first picture, which knows best."""
         codec = self.video.codec_context.codec
-        return StreamInfo(
+        info = StreamInfo(
             url=self.address.shown,
             protocol="hls" if self.hls else self.address.protocol,
             codec=codec.canonical_name,
@@ -156,9 +168,9 @@ class Connection:
             height=picture.height,
             pixel_format=picture.format.name,
             fps=self.fps,
-            interlaced=picture.interlaced_frame,
             audio_codec=self._audio.codec_context.codec.canonical_name if self._audio else None,
         )
+        return info.showing(format_of(picture, self.pixel_aspect))
 
     def programs(self) -> tuple[Program, ...]:
         """Programs of the feed with their streams, the one that is read marked."""

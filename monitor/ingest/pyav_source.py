@@ -33,6 +33,9 @@ _PATIENCE_S = 0.5
 #: How long a live feed may deliver packets before its first picture: feeds joined in the middle are
 #: undecodable up to the next key frame, and GOPs of 10 s exist.
 FIRST_PICTURE_S = 10.0
+#: Packets refused since the last picture after which a live feed is opened anew: its codec has changed, which FFmpeg's
+#: demuxers do not tell. One to two seconds; a damaged feed gives pictures in between.
+REFUSED_IN_A_ROW = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,8 @@ class Decoded:
         damaged: Damaged pictures since the one before, this one included, those too that never came out of the decoder;
             None where nobody counted.
         lost_packets: Transport packets that were lost since the one before, of all programs and streams.
+        pixel_aspect: Width to height of a pixel; None where the feed does not tell.
+        single_fields: A picture flagged as interlaced is one field, not two woven into each other (HEVC).
     """
 
     picture: VideoFrame
@@ -60,6 +65,8 @@ class Decoded:
     epoch: int = 0
     damaged: int | None = None
     lost_packets: int = 0
+    pixel_aspect: Fraction | None = None
+    single_fields: bool = False
 
 
 class SourceCounters(NamedTuple):
@@ -67,6 +74,7 @@ class SourceCounters(NamedTuple):
 
     ``decode_errors`` counts packets that the decoder refused, from the first picture on: before it, a feed
     joined in the middle is expected to be undecodable. ``bytes`` is the payload of the packets looked at.
+    ``undated`` counts those of the video that have no decoding time stamp.
     """
 
     packets: int = 0
@@ -74,6 +82,7 @@ class SourceCounters(NamedTuple):
     pictures: int = 0
     corrupt: int = 0
     decode_errors: int = 0
+    undated: int = 0
     last_packet_s: float | None = None
     last_picture_s: float | None = None
 
@@ -133,6 +142,7 @@ class PyAvSource:
         self._wait = wait
         self._stop = threading.Event()
         self._counters = SourceCounters()
+        self._refused = 0
         self._interlaced_seen = False
         self._programs: tuple[Program, ...] = ()
         self._connection: Connection | None = None
@@ -313,6 +323,9 @@ class PyAvSource:
                 last_video_s = time.monotonic()
             else:
                 self._listen_to(connection, packet)
+            if watched and self._refused >= REFUSED_IN_A_ROW:
+                lost = connection.error("the decoder refuses what comes; is it another codec now?", SourceCode.CODEC)
+                break
             if watched and timed_out(now_s - last_video_s, address.read_limit_s):
                 lost = connection.error("video stopped, other data goes on", SourceCode.NO_VIDEO)
                 break
@@ -355,7 +368,9 @@ class PyAvSource:
                 connection.damage.refused(packet.pts if packet is not None else None)
                 if self._counters.pictures:
                     self._counters = self._counters._replace(decode_errors=self._counters.decode_errors + 1)
+                    self._refused += 1
         for picture in pictures:
+            self._refused = 0
             received_s = self._clock()
             corrupt, damaged, lost = connection.damage.take(picture.pts, bool(picture.is_corrupt))
             self._interlaced_seen = self._interlaced_seen or picture.interlaced_frame
@@ -364,12 +379,22 @@ class PyAvSource:
                 corrupt=self._counters.corrupt + damaged,
                 last_picture_s=received_s,
             )
-            time_base = picture.time_base or connection.time_base
-            yield Decoded(picture, picture.pts, time_base, received_s, corrupt, damaged=damaged, lost_packets=lost)
+            yield Decoded(
+                picture,
+                picture.pts,
+                picture.time_base or connection.time_base,
+                received_s,
+                corrupt,
+                damaged=damaged,
+                lost_packets=lost,
+                pixel_aspect=connection.pixel_aspect,
+                single_fields=connection.single_fields,
+            )
 
     def _count_packet(self, packet: Packet[Stream]) -> None:
         self._counters = self._counters._replace(
             packets=self._counters.packets + 1,
+            undated=self._counters.undated + (packet.dts is None and packet.stream.type == "video"),
             bytes=self._counters.bytes + packet.size,
             last_packet_s=self._clock(),
         )

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
@@ -19,6 +19,7 @@ from monitor.ingest.mailbox import Mailbox, OverflowPolicy
 from monitor.ingest.source_thread import Source, SourceThread
 from monitor.pipeline.batcher import Batcher
 from monitor.pipeline.connection import SampledSource
+from monitor.pipeline.deinterlacer import Deinterlace
 from monitor.pipeline.sampler import StreamSampler
 from monitor.pipeline.scored_stream import ScoredStream
 from monitor.types import CAUSES, Condition, DropCause, PooledQuality, Sample, StreamId, StreamInfo
@@ -33,7 +34,9 @@ class ClipResult:
     """Scores of one recording, 0-100; None where nothing was scored.
 
     Attributes:
-        info: What the recording is.
+        info: What the recording is, with the pictures that came last and the frame rate as measured.
+        format_changes: Times that the pictures' size, layout or colour changed.
+        repeated: Ticks at which the source showed its last picture again, or left a gap.
         score: Mean over the clip, its first samples (the bundle's warm-up) left out.
         score_min_10s: Lowest mean over 10 s, or over all of a shorter clip.
         samples: Ticks scored.
@@ -48,6 +51,8 @@ class ClipResult:
     """
 
     info: StreamInfo | None = None
+    format_changes: int = 0
+    repeated: int = 0
     score: float | None = None
     score_min_10s: float | None = None
     samples: int = 0
@@ -71,6 +76,7 @@ async def score_source(
     domain_limit: float | None = None,
     stop: asyncio.Event | None = None,
     on_opened: Callable[[StreamInfo], None] | None = None,
+    deinterlace: Deinterlace = Deinterlace.AUTO,
 ) -> ClipResult:
     """Scores a source to its end (or until ``stop``); the batcher's ``run`` must be going.
 
@@ -119,6 +125,7 @@ async def score_source(
         with_side_channel=with_side_channel,
         emit=stream.emit,
         on_drop=stream.dropped_before,
+        deinterlace=deinterlace,
     )
     thread = SourceThread(
         SampledSource(source, sampler),
@@ -155,6 +162,9 @@ async def score_source(
     _summarise(result, pooled, conditions, stream, scoring)
     result.out_of_domain = {name: round(count / float(scoring.fps), 2) for name, count in foreign.items()}
     result.frames = sampler.counts.frames
+    result.format_changes, result.repeated = sampler.format_changes, sampler.counts.repeated
+    if result.info is not None:
+        result.info = replace(result.info.showing(sampler.format), fps=sampler.frame_rate.fps or result.info.fps)
     result.elapsed_s = time.monotonic() - started_s
     if sampler.picture_error is not None and not result.samples:
         raise SourceError(sampler.picture_error, SourceCode.INVALID_DATA, transient=False)

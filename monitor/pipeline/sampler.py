@@ -15,8 +15,10 @@ from monitor.core.side_channel import SideChannel
 from monitor.core.strips import StripFigures, measure_strips
 from monitor.core.timestamps import MediaClock, Verdict
 from monitor.ingest.pyav_source import Decoded
+from monitor.pipeline.deinterlacer import Deinterlace
 from monitor.pipeline.stills import StillCamera
-from monitor.types import TIME_BASE_HZ, DropCause, Frame, PictureFacts, Sample, StreamId
+from monitor.pipeline.viewer import Viewer
+from monitor.types import TIME_BASE_HZ, DropCause, Frame, PictureFacts, PictureFormat, Sample, StreamId
 
 
 @dataclass(slots=True)
@@ -61,6 +63,7 @@ class StreamSampler:
         lower: Lower rates, by rung from 1.
         rung: The one to begin with; 0 is ``fps``.
         camera: Sees every picture, to keep some of them.
+        deinterlace: Which pictures are deinterlaced before they are cut.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class StreamSampler:
         lower: Sequence[Fraction] = (),
         rung: int = 0,
         camera: StillCamera | None = None,
+        deinterlace: Deinterlace = Deinterlace.AUTO,
     ) -> None:
         self._camera = camera
         self._stream = stream
@@ -94,6 +98,7 @@ class StreamSampler:
         self._on_drop = on_drop
         self.counts = counts or SamplerCounts()
         self._detectors = detectors or Detectors(fps)
+        self._viewer = Viewer(deinterlace)
         #: Rate of the source's frames by their time stamps.
         self.frame_rate = FrameRateMeter()
         #: Pictures of this connection, and those among them whose time went on from the one before. The first
@@ -115,6 +120,21 @@ class StreamSampler:
         self.counts.packets_lost += decoded.lost_packets
         if self._camera is not None:
             self._camera.see(decoded.picture, decoded.received_s)
+        for shown in self._viewer.push(decoded):
+            self._place(shown)
+
+    @property
+    def format(self) -> PictureFormat | None:
+        """What kind of pictures the newest ones are; None before the first. Read from any thread."""
+        return self._viewer.format
+
+    @property
+    def format_changes(self) -> int:
+        """Times that size, layout, colour, shape of a pixel or rotation changed on this connection."""
+        return self._viewer.changes
+
+    def _place(self, decoded: Decoded) -> None:
+        """Puts a picture in time, and makes the samples that are certain by it."""
         first = not self._open
         if first:
             self._begin()
@@ -123,7 +143,7 @@ class StreamSampler:
             return
         if stamp.verdict is Verdict.DISCONTINUITY:
             first = True
-            self.end_epoch()
+            self._end()
             self._begin()
             stamp = self._clock.place(decoded.pts, decoded.time_base)
         self.advanced += not first
@@ -143,7 +163,12 @@ class StreamSampler:
             self._sample(tick)
 
     def end_epoch(self) -> None:
-        """The connection ended or time broke: the last picture counts for its own duration."""
+        """The connection ended: the last picture counts for its own duration."""
+        for shown in self._viewer.flush():
+            self._place(shown)
+        self._end()
+
+    def _end(self) -> None:
         if self._open:
             self._open = False
             for tick in self._grid.flush(self._end_90k):

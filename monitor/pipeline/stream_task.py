@@ -8,7 +8,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from monitor.core.alert_book import AlertBook
@@ -30,6 +30,7 @@ from monitor.ingest.source_thread import Source, SourceThread
 from monitor.pipeline.batcher import Batcher
 from monitor.pipeline.bundle_scoring import BundleScoring
 from monitor.pipeline.connection import SampledSource
+from monitor.pipeline.deinterlacer import Deinterlace
 from monitor.pipeline.sampler import SamplerCounts, StreamSampler
 from monitor.pipeline.scored_stream import ScoredStream
 from monitor.pipeline.stills import StillCamera, StillRing
@@ -82,6 +83,7 @@ class StreamSettings:
         max_backoff_s: Longest pause between attempts.
         stills_s: How far back pictures are kept for the evidence of alerts; 0 keeps none, and gathers no evidence.
         still_width: Of such a picture, pixels.
+        deinterlace: Which pictures are deinterlaced before they are scored.
     """
 
     stream: StreamId
@@ -94,6 +96,7 @@ class StreamSettings:
     max_backoff_s: float = 2.0
     stills_s: float = 0.0
     still_width: int = 320
+    deinterlace: Deinterlace = Deinterlace.AUTO
 
 
 @dataclass(slots=True)
@@ -314,6 +317,7 @@ class StreamTask:
             lower=[rung.scoring.fps for rung in self._rungs[1:]],
             rung=self._rung,
             camera=None if self.stills is None else StillCamera(self.stills, self.settings.still_width),
+            deinterlace=self.settings.deinterlace,
         )
         self._sampler = sampler
         self._source = source = SampledSource(self._connect(), sampler)
@@ -482,7 +486,7 @@ class StreamTask:
         balance = self.scored.ledger.balance()
         self._history.append(_Counters(now, self._counts.frames, self._counts.corrupt))
         newest = self.scored.newest
-        self._tell_rate()
+        self._tell_changes()
         # The detectors' results do not wait for the engine: a picture is black or frozen whoever scores it.
         latest = self._sampler.latest if self._sampler is not None else None
         age_s = self.age_s()
@@ -601,15 +605,28 @@ class StreamTask:
         elapsed = last.at_s - first.at_s
         return (last.frames - first.frames) / elapsed if elapsed > 0 else None
 
-    def _tell_rate(self) -> None:
-        """Tells what the stream is once more when its measured rate is not the one that was told."""
-        meter = self._sampler.frame_rate if self._sampler is not None else None
-        if self.info is None or meter is None or not meter.settled:
+    def _tell_changes(self) -> None:
+        """Tells what the stream is once more when its pictures or its measured rate are not what was told."""
+        sampler, told = self._sampler, self.info
+        if sampler is None or told is None or sampler.format is None:
             return
-        measured, told = meter.fps, self.info.fps
-        if measured is not None and (told is None or abs(measured - told) > _RATE_CHANGE * told):
-            self.info = replace(self.info, fps=measured)
-            self._on_info(self.id, self.info)
+        now = told.showing(sampler.format)
+        measured = sampler.frame_rate.fps if sampler.frame_rate.settled else None
+        if measured is not None and (told.fps is None or abs(measured - told.fps) > _RATE_CHANGE * told.fps):
+            now = replace(now, fps=measured)
+        if now == told:
+            return
+        # What was not known is no change, and a variable rate would be one each second.
+        changed = [
+            f"{field.name}={getattr(now, field.name)}"
+            for field in fields(now)
+            if field.name != "fps" and getattr(told, field.name) not in (None, getattr(now, field.name))
+        ]
+        if changed:
+            log.info("stream=%s event=format %s", self.id, " ".join(changed))
+        self.info = now
+        self._compare(now)
+        self._on_info(self.id, now)
 
     def _lag(self, view: ScoreView, age_s: float | None) -> float | None:
         """Arrival to publication of the newest sample, fixed when it is first published."""

@@ -35,8 +35,10 @@ def test_the_programs_of_a_multiplex_are_listed_and_what_is_looked_at_is_stated(
         "looking at the best video of the first program that has one (*); --program, --video-pid or --video-index "
         "choose another",
     ]
-    assert lines[6].startswith("decodes: ")
-    assert lines[7].startswith("score: ")
+    assert lines[6].startswith("scan: flagged progressive, content ")
+    assert lines[6].endswith("not deinterlaced before scoring")
+    assert lines[7] == "pictures: matrix not told, limited range, SDR"
+    assert [line.split(":")[0] for line in lines if line.startswith(("decodes", "score"))] == ["decodes", "score"]
 
 
 def test_a_program_that_is_not_there_is_answered_with_those_that_are(

@@ -233,3 +233,12 @@ def test_stopping_while_opening_is_noticed(tmp_path, clip_maker, tcp_sender):
     source = PyAvSource(tcp_sender([(0.0, data)], hold=True).url, stream=CAM, live=True, open_timeout_s=0.5)
     with pytest.raises(SourceError, match="stopped"):
         source.open(stop)
+
+
+def test_another_codec_on_the_same_pid_ends_the_connection_soon(tmp_path, clip, clip_maker, watch, tcp_sender):
+    other = clip_maker(tmp_path / "other.ts", codec="mpeg2video", seconds=2.0, audio=True)
+    watched = watch(tcp_sender([(0.0, clip.read_bytes() + other.read_bytes())], hold=True).url, read_timeout_s=5.0)
+    error, took_s = lost(watched)
+    assert error.code is SourceCode.CODEC
+    assert "another codec" in str(error)
+    assert took_s < 4.0

@@ -36,8 +36,8 @@ CONTRACT = {
         "model out_of_domain"
     ),
     "info": (
-        "v url protocol codec width height fps interlaced pixel_format audio_codec model engine precision "
-        "sample_fps input_mode"
+        "v url protocol codec width height fps interlaced pixel_format audio_codec interlaced_content deinterlaced "
+        "colour full_range transfer pixel_aspect rotation model engine precision sample_fps input_mode"
     ),
     "alert": (
         "v id seq stream rule severity status raised_at cleared_at duration_s value threshold cause cause_p "
