@@ -52,15 +52,7 @@ class AlertBook:
         self._seq = next_seq
         self._machines = {rule.name: AlertMachine(rule) for rule in ordered(rules)}
         # Of each: what it takes to step it, looked up once and not every second.
-        self._steps = [
-            (
-                machine,
-                machine.rule,
-                machine.rule.metric,
-                tuple(self._machines[name] for name in machine.rule.inhibited_by),
-            )
-            for machine in self._machines.values()
-        ]
+        self._steps = self._plan()
         self._raised: dict[str, AlertEvent] = {}
         self._resumed: set[str] = set()
         self._raises = dict.fromkeys(self._machines, 0)
@@ -174,9 +166,22 @@ class AlertBook:
             elif (done := machine.withdraw(now_s)) is not None:
                 events.append(self._record(old, done, utc_s, None, None))
         self._machines = {rule.name: kept.get(rule.name) or AlertMachine(rule) for rule in wanted}
+        self._steps = self._plan()
         self._raises = {name: self._raises.get(name, 0) for name in self._machines}
         self._maintenance = tuple(maintenance)
         return events
+
+    def _plan(self) -> list[tuple[AlertMachine, AlertRule, str, tuple[AlertMachine, ...]]]:
+        """Each machine with its rule, metric and inhibitors."""
+        return [
+            (
+                machine,
+                machine.rule,
+                machine.rule.metric,
+                tuple(self._machines[name] for name in machine.rule.inhibited_by),
+            )
+            for machine in self._machines.values()
+        ]
 
     def withdraw(self, now_s: float, utc_s: float, metrics: Container[str] | None = None) -> list[AlertEvent]:
         """Clears what is raised on some metrics (all: None), because nobody looks at them any more."""
