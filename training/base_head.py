@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from rich.console import Console
+from rich.progress import track
 from torch import Tensor
 
 from monitor.core.domain import FeatureDomain
@@ -17,11 +21,12 @@ from monitor.types import F64
 from training import trunk as trunk_training
 from training.clip_agreement import Estimate, cause_outcomes, pair_outcomes, shares
 from training.head_data import Clips, load_clips
-from training.head_model import predict
+from training.head_model import HeadModel, predict
 from training.head_training import train_head
 from training.metrics import lcc, srocc
 from training.sources import half_of
 from training.synthesis import LADDER_FPS, SAMPLE_FPS
+from training.workers import one_thread, parse_jobs, workers
 
 #: Share of training clips that lie within the domain.
 _KNOWN = 0.995
@@ -34,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="where the heads go (.pt)")
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="members of a bag, one a seed")
+    parser.add_argument("--jobs", type=parse_jobs, default=os.cpu_count() or 1, metavar="N", help="processes")
     parser.add_argument(
         "--rates",
         type=float,
@@ -54,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     for fps in (SAMPLE_FPS, *sorted(args.rates, reverse=True)):
         clips, scales = load_clips(args.data / "clips", reader, None, fps)
         held, _ = load_clips(args.data / "clips-holdout", reader, scales, fps)
-        members = [train_head(clips, epochs=args.epochs, seed=seed) for seed in args.seeds]
+        members = train_members(clips, args.seeds, args.epochs, args.jobs)
         found = {
             "bag": {
                 "train": figures(*predict(members, clips), clips),
@@ -82,6 +88,19 @@ def run(args: argparse.Namespace) -> int:
     torch.save(kept, args.out)
     args.out.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n")
     return 0
+
+
+def train_members(clips: Clips, seeds: Sequence[int], epochs: int, jobs: int) -> list[HeadModel]:
+    """One head a seed, several at once; each on one thread, so that a seed gives the same head on any machine."""
+    train = partial(train_head, clips, epochs=epochs, quiet=True)
+    with workers(min(jobs, len(seeds)), one_thread) as pool:
+        made = [pool.submit(_train_member, train, seed) for seed in seeds]
+        console = Console(stderr=True)
+        return [one.result() for one in track(made, description=f"heads at {clips.fps:g} fps", console=console)]
+
+
+def _train_member(train: Callable[..., HeadModel], seed: int) -> HeadModel:
+    return train(seed=seed)
 
 
 def fit_domain(groups: Sequence[npt.NDArray[np.float32]]) -> dict[str, object]:

@@ -25,7 +25,7 @@ from training.bundle_clips import BundleScorer, Group, Shown
 from training.bundle_report_text import report_text
 from training.bundle_streams import score_streams, streams_text
 from training.clip_agreement import STRONG, Estimate, auc, by_content, cause_outcomes, kind_of, pair_outcomes, shares
-from training.labels import CLEAN, TEMPORAL, labels, spatial_scales
+from training.labels import BASE_REFERENCE, CLEAN, TEMPORAL, labels, spatial_scales
 from training.metrics import lcc, srocc
 from training.sources import half_of
 from training.synthesis import SHUFFLED, ClipFacts, facts_of
@@ -59,7 +59,8 @@ def run(args: argparse.Namespace) -> int:
     scorer = BundleScorer(bundle, engine, StatePolicy.CONTINUOUS)
     live = BundleScorer(bundle, engine)
     groups = list(scorer.read(args.data / "clips-holdout"))
-    scales = spatial_scales([f for file in sorted((args.data / "clips").glob("*.npz")) for f in facts_of(file)])
+    trained = [f for file in sorted((args.data / "clips").glob("*.npz")) for f in facts_of(file)]
+    scales = spatial_scales(trained, BASE_REFERENCE)
     controls = args.data / "controls-holdout"
     sections: dict[str, Section] = {
         "clips": clip_section(scorer, groups, scales, bundle),
@@ -104,7 +105,7 @@ def clip_section(scorer: BundleScorer, groups: Sequence[Group], scales: dict[str
         at = np.asarray(rows)
         return auc(score[at[level[at] == 0]], score[at[level[at] >= STRONG]])
 
-    label = labels(facts, scales)
+    label = labels(facts, scales, BASE_REFERENCE)
     result["AUC clean against 3+"] = by_content(clean_over_strong, contents)
     result["SROCC label"] = by_content(lambda rows: srocc(score[list(rows)], label[list(rows)]), contents)
     result["LCC label"] = by_content(lambda rows: lcc(score[list(rows)], label[list(rows)]), contents)

@@ -15,7 +15,7 @@ from rich.progress import track
 from monitor.types import CAUSES, F64
 from training.benign import Tick
 from training.errors import UsageError
-from training.labels import labels, spatial_scales
+from training.labels import BASE_REFERENCE, labels, spatial_scales
 from training.synthesis import CLIP_LENGTH, SAMPLE_FPS, ClipFacts, rate_ticks, side_name
 
 F32 = npt.NDArray[np.float32]
@@ -102,6 +102,6 @@ def load_clips(
             facts += [ClipFacts(**f) for f in json.loads(str(data["facts"]))]
         trunk.append(outputs[:, shown])
         group += [number] * len(outputs)
-    scales = scales or spatial_scales(facts)
-    label = labels(facts, scales)
+    scales = scales or spatial_scales(facts, BASE_REFERENCE)
+    label = labels(facts, scales, BASE_REFERENCE)
     return Clips(np.concatenate(trunk), np.concatenate(side), facts, label, np.array(group), fps), scales

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -132,25 +133,36 @@ class HeadModel(nn.Module):
     def _causes(
         self, hidden: Tensor, x: Tensor, read_at: Sequence[int], state: State | None
     ) -> tuple[list[Tensor], State]:
-        if state is None:
-            mean_hidden, mean_input, peak, age = hidden[:, 0], x[:, 0], hidden[:, 0], 0
-        else:
-            mean_hidden, mean_input, peak, age = state.mean_hidden, state.mean_input, state.peak, state.age
+        """Logits at ``read_at`` and the state after the stretch, for all samples at once.
+
+        The monitor steps averages and peaks sample by sample. Unrolled, an average is a weighted sum of what came, and
+        the leaky peak, ``p = max(h, (1 - d) p + d m)``, is ``a + max over s of (1 - d)^(t - s) (h_s - a_s)``, where
+        ``a = (1 - d) a + d m`` is the leak without any peak.
+        """
+        age, length = (0 if state is None else state.age), hidden.shape[1]
+        mean_hidden, mean_input = hidden[:, 0], x[:, 0]
+        if state is not None:
+            mean_hidden, mean_input = state.mean_hidden, state.mean_input
+        average, first = _average_weights(age, length, self.decay)
+        leak, fade = _leak_weights(length, self.decay)
+        means = torch.einsum("ts,bsh->bth", average, hidden) + first[:, None] * mean_hidden[:, None]
+        leaked = torch.einsum("ts,bsh->bth", leak, means)
+        above = hidden - leaked
         logits = []
-        for t in range(hidden.shape[1]):
-            # The weight of the newest sample: 1/age until the average is as old as it is long.
-            weight = max(1 / (age + t + 1), self.decay)
-            mean_hidden = mean_hidden + weight * (hidden[:, t] - mean_hidden)
-            mean_input = mean_input + weight * (x[:, t] - mean_input)
-            if age + t:
-                peak = torch.maximum(hidden[:, t], peak + self.decay * (mean_hidden - peak))
+        last = length - 1
+        for t in sorted({*read_at, last}):
+            peak = leaked[:, t] + (fade[last - t :, None] * above[:, : t + 1]).amax(dim=1)
+            if state is not None:
+                peak = torch.maximum(peak, leaked[:, t] + (1 - self.decay) ** (t + 1) * state.peak)
+            mean = means[:, t]
+            mean_of_input = torch.einsum("s,bsd->bd", average[t], x) + first[t] * mean_input
             if t in read_at:
-                read = torch.cat([mean_hidden, peak, hidden[:, t], mean_input], dim=1)
+                read = torch.cat([mean, peak, hidden[:, t], mean_of_input], dim=1)
                 if self.variant.cell == "none":
                     # Without a memory: peaks and means of a clip would be one.
-                    read = torch.cat([mean_hidden, mean_hidden, mean_hidden, mean_input], dim=1)
+                    read = torch.cat([mean, mean, mean, mean_of_input], dim=1)
                 logits.append(self.cause(read))
-        return logits, State(hidden[:, -1], mean_hidden, peak, mean_input, age + hidden.shape[1])
+        return logits, State(hidden[:, -1], mean, peak, mean_of_input, age + length)
 
     def pooled(self, q: Tensor) -> Tensor:
         """Clip scores (B,) of the quality of whole clips, (B, T)."""
@@ -185,6 +197,37 @@ class HeadModel(nn.Module):
             "decay": torch.tensor(self.decay, dtype=torch.float64),
         }
         return {name: value.detach().cpu().numpy() for name, value in named.items()}
+
+
+@lru_cache(maxsize=256)
+def _average_weights(age: int, length: int, decay: float) -> tuple[Tensor, Tensor]:
+    """What each sample and the average before weigh in the running averages.
+
+    Args:
+        age: Samples before.
+        length: T.
+        decay: The weight of the newest sample is 1/age until the average is as old as it is long.
+
+    Returns:
+        (T, T), zero above the diagonal, and (T,).
+    """
+    weights, first = np.zeros((length, length)), np.zeros(length)
+    row, before = np.zeros(length), 1.0
+    for t in range(length):
+        newest = max(1 / (age + t + 1), decay)
+        row *= 1 - newest
+        before *= 1 - newest
+        row[t] = newest
+        weights[t], first[t] = row, before
+    return torch.from_numpy(weights).float(), torch.from_numpy(first).float()
+
+
+@lru_cache(maxsize=64)
+def _leak_weights(length: int, decay: float) -> tuple[Tensor, Tensor]:
+    """(T, T) weights of a leak that starts at zero, and (T,) what is left of a peak after T-1, ..., 1, 0 samples."""
+    apart = np.arange(length)[:, None] - np.arange(length)
+    leak = np.where(apart >= 0, decay * (1 - decay) ** np.maximum(apart, 0), 0.0)
+    return torch.from_numpy(leak).float(), torch.from_numpy((1 - decay) ** np.arange(length - 1, -1, -1)).float()
 
 
 @torch.no_grad()
