@@ -116,6 +116,7 @@ class PictureFacts:
             round or 3 s.
         loop_period_s: Length of that round; None where there is none.
         repeated: The source shows its last picture again, or left a gap in which nothing new came.
+        flat_share: Share of native 8x8 blocks without any texture, 0-1.
     """
 
     luma_mean: float = 0.0
@@ -125,6 +126,7 @@ class PictureFacts:
     loop_s: float = 0.0
     loop_period_s: float | None = None
     repeated: bool = False
+    flat_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

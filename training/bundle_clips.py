@@ -15,10 +15,12 @@ from rich.progress import track
 
 from engines.base import FeatureEngine
 from engines.bundle import Bundle
+from monitor.core.domain import DomainWatch, FeatureDomain
 from monitor.core.head import Head, make_head
 from monitor.core.scorer import ScorerSnapshot, ScoringSpec, StreamScorer
 from monitor.core.stream_head import StatePolicy, step_streams
-from monitor.types import CAUSES, F64
+from monitor.core.strips import flat_share
+from monitor.types import CAUSES, F64, PictureFacts
 from training.errors import UsageError
 from training.synthesis import ClipFacts
 
@@ -33,11 +35,13 @@ class Group:
         name: Of the file.
         facts: V records.
         inputs: V arrays (T, D) float64: what the head's recurrence takes.
+        foreign: V: the model says that it does not know such pictures, for most of the clip.
     """
 
     name: str
     facts: list[ClipFacts]
     inputs: list[F64]
+    foreign: list[bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,11 @@ class BundleScorer:
     def __init__(self, bundle: Bundle, engine: FeatureEngine, policy: StatePolicy | None = None) -> None:
         manifest = bundle.manifest
         self._engine = engine
+        known = manifest.domain
+        self._domain = None
+        if known is not None:
+            arrays = bundle.domain_arrays
+            self._domain = FeatureDomain(arrays["mean"], arrays["sd"], known.limit)
         self.head: Head = make_head(manifest.head.kind, bundle.head_arrays, bounded=manifest.head.bounded)
         self.fps = Fraction(manifest.sample_fps).limit_denominator(1001)
         self.spec = ScoringSpec(
@@ -97,10 +106,10 @@ class BundleScorer:
         for file in track(files, description=f"features of {folder.name}", console=Console(stderr=True)):
             with np.load(file) as data:
                 facts = [ClipFacts(**one) for one in json.loads(str(data["facts"]))]
-                inputs = [
-                    self.reduce(y, uv, side) for y, uv, side in zip(data["y"], data["uv"], data["side"], strict=True)
-                ]
-            yield Group(file.stem, facts, inputs)
+                features = [self.features(y, uv) for y, uv in zip(data["y"], data["uv"], strict=True)]
+                inputs = [self._reduced(f, side) for f, side in zip(features, data["side"], strict=True)]
+                foreign = [self._foreign(y, f) for y, f in zip(data["y"], features, strict=True)]
+            yield Group(file.stem, facts, inputs, foreign)
 
     def reduce(self, y: npt.NDArray[np.uint8], uv: npt.NDArray[np.uint8], side: npt.NDArray[np.float32]) -> F64:
         """What the recurrence takes of a clip.
@@ -113,12 +122,32 @@ class BundleScorer:
         Returns:
             (T, D).
         """
+        return self._reduced(self.features(y, uv), side)
+
+    def _reduced(self, features: npt.NDArray[np.float32], side: npt.NDArray[np.float32]) -> F64:
+        return self.head.reduce(features, side if self.head.side_size else None)
+
+    def _foreign(self, y: npt.NDArray[np.uint8], features: npt.NDArray[np.float32]) -> bool:
+        """The monitor's own verdict, light and flat blocks read from the fragments, which sample the same pictures."""
+        domain = self._domain
+        watch = DomainWatch(self.fps, None if domain is None else domain.limit)
+        distances = None if domain is None else domain.distance(features)
+        verdicts = []
+        for t, luma in enumerate(y):
+            mean = (float(luma.mean()) - 16) * 255 / 219
+            facts = PictureFacts(luma_mean=mean, flat_share=flat_share(luma.reshape(-1, 8, luma.shape[1])))
+            watch.push(None if distances is None else float(distances[t]), facts)
+            verdicts.append(watch.foreign is not None)
+        return 2 * sum(verdicts) > len(verdicts)
+
+    def features(self, y: npt.NDArray[np.uint8], uv: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """The trunk's features of a clip, (T, F) float32; arguments as of `reduce`."""
         features = []
         for start in range(0, len(y), _BATCH):
             part = slice(start, start + _BATCH)
             pixels = np.concatenate([y[part, None], uv[part].repeat(2, axis=2).repeat(2, axis=3)], axis=1)
             features.append(self._engine.infer(pixels))
-        return self.head.reduce(np.concatenate(features), side if self.head.side_size else None)
+        return np.concatenate(features).astype(np.float32)
 
     def show(
         self, clips: Sequence[F64], start: Sequence[ScorerSnapshot | None] | None = None

@@ -9,6 +9,7 @@ import argparse
 import json
 import math
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from training.bundle_streams import score_streams, streams_text
 from training.clip_agreement import STRONG, Estimate, auc, by_content, cause_outcomes, kind_of, pair_outcomes, shares
 from training.labels import BASE_REFERENCE, CLEAN, TEMPORAL, labels, spatial_scales
 from training.metrics import lcc, srocc
+from training.slates import write_slates
 from training.sources import half_of
 from training.synthesis import SHUFFLED, ClipFacts, facts_of
 
@@ -38,6 +40,8 @@ _LOOP_S = 7200
 #: What a cut may still be felt, in seconds.
 _AFTER_CUT_S = 2
 _SIDE_BY_SIDE = 128
+
+_SLATE_SIZES = ((640, 360), (1280, 720), (1920, 1080))
 
 Section = dict[str, Estimate]
 
@@ -68,6 +72,8 @@ def run(args: argparse.Namespace) -> int:
         "controls": control_section(scorer, list(scorer.read(controls))) if controls.is_dir() else {},
         "long running": loop_section(live, groups, args.loop_seconds) | cut_section(live, groups),
     }
+    with tempfile.TemporaryDirectory(prefix="vqwatch-slates-") as folder:
+        sections["domain"] = domain_section(bundle, groups, Path(folder))
     about = {"bundle": bundle.model_id, "precision": args.precision, "groups": str(len(groups))}
     about["contents"] = str(len({f.content for g in groups for f in g.facts}))
     args.out.mkdir(parents=True, exist_ok=True)
@@ -139,6 +145,24 @@ def _coverage(bundle: Bundle, facts: Sequence[ClipFacts], shown: Sequence[Shown]
         return {}
     inside, contents = inside[mine], [facts[i].content for i in mine]
     return {"label within 90 % interval": by_content(lambda rows: float(np.mean(inside[list(rows)])), contents)}
+
+
+def domain_section(bundle: Bundle, groups: Sequence[Group], folder: Path) -> Section:
+    """How often footage is known, impaired or not, and drawn pictures are not, these through the monitor itself."""
+    foreign = np.array([flag for group in groups for flag in group.foreign])
+    contents = [f.content for group in groups for f in group.facts]
+    known = by_content(lambda rows: float(1 - foreign[list(rows)].mean()), contents)
+    told = []
+    for width, height in _SLATE_SIZES:
+        write_slates(folder, width, height)
+    for row in score_streams(bundle, folder):
+        flagged = sum(row.result.get("out_of_domain", {}).values())
+        told.append(2 * flagged > row.result.get("duration_s", 0.0) > 0)
+    share = float(np.mean(told))
+    return {
+        "flag down on footage": known,
+        "flag up on slates, cards and plain colours": Estimate(share, float("nan"), float("nan"), len(told)),
+    }
 
 
 def turn_section(scorer: BundleScorer, groups: Sequence[Group]) -> Section:

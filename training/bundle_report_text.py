@@ -15,6 +15,7 @@ _HEADS = {
     "clips": "Clips of 4 s, each a new epoch",
     "streams that turn bad": "Streams: a clean minute, then ten seconds of another version (drop, points)",
     "controls": "Negative controls: clean in other ways (fall from the plain clip, points)",
+    "domain": "Whether the model says what it does not know (`out_of_domain`; shares)",
     "long running": "Over hours and over cuts (points)",
 }
 

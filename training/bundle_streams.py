@@ -55,19 +55,20 @@ def score_streams(bundle: Bundle, folder: Path, options: Sequence[str] = ()) -> 
 
 def streams_text(bundle: Bundle, rows: Sequence[StreamRow]) -> str:
     """The table as Markdown."""
-    lines = ["| recording | score | ± | cause | conditions, s |", "|---|---|---|---|---|"]
+    lines = ["| recording | score | ± | cause | conditions, s | out of domain, s |", "|---|---|---|---|---|---|"]
     for row in rows:
         if row.refusal or row.result.get("score") is None:
-            lines.append(f"| {row.file} | none | | | {row.refusal or _conditions(row.result)} |")
+            lines.append(f"| {row.file} | none | | | {row.refusal or _seconds(row.result, 'conditions')} | |")
             continue
         causes = row.result["causes"]
         cause = max(causes, key=causes.__getitem__) if causes else ""
         width = bundle.manifest.uncertainty.get(cause)
         named = f"{cause} {causes[cause]:.2f}" if causes else ""
         interval = "" if width is None else f"{width:.0f}"
-        lines.append(f"| {row.file} | {row.result['score']:.1f} | {interval} | {named} | {_conditions(row.result)} |")
+        seconds = " | ".join(_seconds(row.result, of) for of in ("conditions", "out_of_domain"))
+        lines.append(f"| {row.file} | {row.result['score']:.1f} | {interval} | {named} | {seconds} |")
     return "\n".join(lines) + "\n"
 
 
-def _conditions(result: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {seconds:.1f}" for name, seconds in result.get("conditions", {}).items())
+def _seconds(result: dict[str, Any], of: str) -> str:
+    return ", ".join(f"{name} {seconds:.1f}" for name, seconds in (result.get(of) or {}).items())

@@ -113,7 +113,7 @@ class Detectors:
         self._fps = float(fps)
         self._loops = LoopDetector(fps, self._longest_loop_s)
 
-    def push(self, luma: U8, held_gap: bool = False, *, held: bool = False) -> PictureFacts:
+    def push(self, luma: U8, held_gap: bool = False, *, held: bool = False, flat_share: float = 0.0) -> PictureFacts:
         """Adds one tick's picture.
 
         Args:
@@ -122,6 +122,7 @@ class Detectors:
             held_gap: The grid shows the previous tick's picture because the source left a gap: ``luma`` is
                 known to be the same and is not looked at again.
             held: The grid shows it again for its own reasons (a slower source): no repeat of the source.
+            flat_share: Of the native picture; handed on.
 
         Returns:
             Facts after this tick. Seconds of stillness count from the reference picture (0 there); seconds of
@@ -146,6 +147,7 @@ class Detectors:
             loop_s=self._loops.push(self._last),
             loop_period_s=self._loops.period_s,
             repeated=repeated,
+            flat_share=flat_share,
         )
 
     def _repeats(self, luma: U8) -> bool:

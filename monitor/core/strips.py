@@ -29,6 +29,8 @@ _LEVEL_WIDTH, _STRENGTH_WIDTH = 17, 33
 _LOWEST = 0.1
 #: About multiples of 1/8, where encoders' block edges lie.
 _BLOCK_BAND = 0.005
+#: Grey levels within a block that counts as flat.
+_FLAT = 2
 #: Shortest profile in which a period can be told.
 _SHORTEST = 64
 
@@ -89,6 +91,24 @@ def measure_strips(columns: U8, rows: U8) -> StripFigures:
             _period_excess(down.curvature.mean(axis=0)),
         ),
     )
+
+
+def flat_share(rows: U8) -> float:
+    """Share of 8x8 blocks whose pixels differ by at most 2, 0-1.
+
+    A camera's picture has noise and texture nearly everywhere, drawn ones have none over most of their area; encoders
+    take the faintest of it away, hence 2.
+
+    Args:
+        rows: (n, 8, W) uint8 native row strips.
+    """
+    width = rows.shape[2] // _BLOCK * _BLOCK
+    if not width:
+        return 0.0
+    high, low = rows[:, :, :width].max(axis=1), rows[:, :, :width].min(axis=1)
+    across = (len(rows), -1, _BLOCK)
+    spread = high.reshape(across).max(axis=2) - low.reshape(across).min(axis=2)
+    return float(np.count_nonzero(spread <= _FLAT) / spread.size)
 
 
 class _Differences(NamedTuple):

@@ -12,7 +12,7 @@ from monitor.core.detectors import Detectors
 from monitor.core.frame_rate import FrameRateMeter
 from monitor.core.sampling import SampleGrid, Tick
 from monitor.core.side_channel import SideChannel
-from monitor.core.strips import StripFigures, measure_strips
+from monitor.core.strips import StripFigures, flat_share, measure_strips
 from monitor.core.timestamps import MediaClock, Verdict
 from monitor.ingest.pyav_source import Decoded
 from monitor.pipeline.deinterlacer import Deinterlace
@@ -191,6 +191,7 @@ class StreamSampler:
         self._side = SideChannel()
         self._last_cut: Cut | None = None
         self._last_strips: StripFigures | None = None
+        self._flat_share = 0.0
         self._detectors.retime(self._fps)
 
     def _sample(self, tick: Tick[Frame]) -> None:
@@ -200,7 +201,7 @@ class StreamSampler:
         if cut is None or not tick.held:
             try:
                 cut = self._last_cut = self._cutter.cut(frame.picture)
-                self._last_strips = None
+                self._last_strips, self._flat_share = None, flat_share(cut.rows)
             except PictureError as error:
                 self.picture_error = str(error)
                 self.counts.unsupported += 1
@@ -215,7 +216,7 @@ class StreamSampler:
             # A picture that is held has the figures that it had.
             strips = self._last_strips = self._last_strips or measure_strips(cut.columns, cut.rows)
             side = self._side.push(cut.luma, strips, step=step, held=by_grid)
-        facts = self._detectors.push(cut.luma, held_gap=tick.gap, held=tick.held)
+        facts = self._detectors.push(cut.luma, held_gap=tick.gap, held=tick.held, flat_share=self._flat_share)
         self.counts.repeated += facts.repeated
         self.latest = (facts, frame.received_s)
         self._emit(

@@ -29,8 +29,10 @@ export function plain(name) {
   return String(name).replaceAll("_", " ");
 }
 
+const FOREIGN = { dark: "too dark to judge", graphics: "graphics, no footage" };
+
 export function causeText(state) {
-  if (state.out_of_domain) return state.out_of_domain === "dark" ? "too dark to judge" : "unlike what the model knows";
+  if (state.out_of_domain) return FOREIGN[state.out_of_domain] ?? "unlike what the model knows";
   if (!state.cause || state.cause === "clean") return "";
   const sure = Number.isFinite(state.cause_p) ? ` ${Math.round(state.cause_p * 100)}\u00a0%` : "";
   return plain(state.cause) + sure;

@@ -55,3 +55,16 @@ def test_a_model_without_a_domain_knows_every_lit_picture() -> None:
     watch = DomainWatch(25, None)
     watch.push(None, LIT)
     assert watch.foreign is None
+
+
+def test_drawn_pictures_are_told_by_their_flat_blocks() -> None:
+    watch = DomainWatch(25, None)
+    for _ in range(50):
+        watch.push(None, PictureFacts(luma_mean=110.0, flat_share=0.9))
+    assert watch.foreign is Foreign.GRAPHICS
+    for _ in range(50):
+        watch.push(None, PictureFacts(luma_mean=110.0, flat_share=0.7))
+    assert watch.foreign is None
+    for _ in range(50):
+        watch.push(None, PictureFacts(luma_mean=110.0, flat_share=0.7, still_s=1.0))
+    assert watch.foreign is Foreign.GRAPHICS

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from monitor.core.strips import StripFigures, measure_strips
+from monitor.core.strips import StripFigures, flat_share, measure_strips
 
 RATIOS = (
     "curvature_ratio",
@@ -105,3 +105,11 @@ def test_ratios_hardly_move_with_contrast() -> None:
 def test_pictures_too_small_for_a_period_have_none() -> None:
     rows, columns = np.zeros((8, 8, 60), np.uint8), np.zeros((12, 40, 8), np.uint8)
     assert measure_strips(columns, rows).ratios == (0.0,) * 7
+
+
+def test_a_textured_picture_has_hardly_a_flat_block_and_a_drawn_one_little_else() -> None:
+    assert flat_share(strips(CLEAN)[1]) < 0.05
+    card = np.full((360, 640), 40, np.uint8)
+    card[150:200, 200:400] = 220
+    assert flat_share(strips(card)[1]) > 0.9
+    assert flat_share(np.zeros((8, 8, 6), np.uint8)) == 0.0
