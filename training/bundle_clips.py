@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -166,8 +166,18 @@ class BundleScorer:
         first = [one.head.samples if one else 0 for one in begun]
         return self._run(np.stack(clips, axis=1), scorers, first)
 
+    def show_looped(self, clips: Sequence[F64], samples: int) -> list[Shown]:
+        """Scores clips of equal length side by side, each over and over; hours of it take no more memory than a round.
+
+        A clip's first sample, which has nothing before it, comes once.
+        """
+        together = np.stack(clips, axis=1)
+        rounds = len(together) - 1
+        sequence = (together[1 + (t - 1) % rounds if t else 0] for t in range(samples))
+        return self._run(sequence, [StreamScorer(self.spec) for _ in clips], [0] * len(clips))[0]
+
     def _run(
-        self, sequence: F64, scorers: list[StreamScorer], first: list[int]
+        self, sequence: Iterable[F64], scorers: list[StreamScorer], first: list[int]
     ) -> tuple[list[Shown], list[ScorerSnapshot]]:
         pooled: list[list[float]] = [[] for _ in scorers]
         seconds: list[list[float]] = [[] for _ in scorers]

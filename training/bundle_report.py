@@ -242,7 +242,7 @@ def loop_section(scorer: BundleScorer, groups: Sequence[Group], seconds: int) ->
     clips = [group.inputs[i] for group in groups[:_LOOPED] for i in (0, len(group.inputs) - 1)]
     per_second = round(scorer.fps)
     # The length of a loop and the period of the restarts have a common multiple; a minute and a bit holds several.
-    shown, _ = scorer.show([_looped(clip, seconds * per_second) for clip in clips])
+    shown = scorer.show_looped(clips, seconds * per_second)
     far = []
     for one in shown:
         values = np.array(one.seconds)
