@@ -41,7 +41,7 @@ _LOOP_S = 7200
 _AFTER_CUT_S = 2
 _SIDE_BY_SIDE = 128
 
-_SLATE_SIZES = ((640, 360), (1280, 720), (1920, 1080))
+_SLATE_HEIGHTS = (360, 720, 1080)
 
 Section = dict[str, Estimate]
 
@@ -52,6 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="what `synthesise` wrote")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="report.md and report.json go here")
     parser.add_argument("--loop-seconds", type=int, default=_LOOP_S, metavar="S", help="length of the looped clips")
+    parser.add_argument(
+        "--slate-heights", type=int, nargs="+", default=_SLATE_HEIGHTS, metavar="H", help="sizes of the drawn slates"
+    )
     parser.add_argument("--streams", type=Path, metavar="DIR", help="recordings nobody labelled, to list")
     parser.add_argument("--precision", choices=["f32", "bf16", "int8"], default="f32")
 
@@ -73,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         "long running": loop_section(live, groups, args.loop_seconds) | cut_section(live, groups),
     }
     with tempfile.TemporaryDirectory(prefix="vqwatch-slates-") as folder:
-        sections["domain"] = domain_section(bundle, groups, Path(folder))
+        sections["domain"] = domain_section(bundle, groups, Path(folder), args.slate_heights)
     about = {"bundle": bundle.model_id, "precision": args.precision, "groups": str(len(groups))}
     about["contents"] = str(len({f.content for g in groups for f in g.facts}))
     args.out.mkdir(parents=True, exist_ok=True)
@@ -147,14 +150,14 @@ def _coverage(bundle: Bundle, facts: Sequence[ClipFacts], shown: Sequence[Shown]
     return {"label within 90 % interval": by_content(lambda rows: float(np.mean(inside[list(rows)])), contents)}
 
 
-def domain_section(bundle: Bundle, groups: Sequence[Group], folder: Path) -> Section:
+def domain_section(bundle: Bundle, groups: Sequence[Group], folder: Path, heights: Sequence[int]) -> Section:
     """How often footage is known, impaired or not, and drawn pictures are not, these through the monitor itself."""
     foreign = np.array([flag for group in groups for flag in group.foreign])
     contents = [f.content for group in groups for f in group.facts]
     known = by_content(lambda rows: float(1 - foreign[list(rows)].mean()), contents)
     told = []
-    for width, height in _SLATE_SIZES:
-        write_slates(folder, width, height)
+    for height in heights:
+        write_slates(folder, round(height * 8 / 9) * 2, height)
     for row in score_streams(bundle, folder):
         flagged = sum(row.result.get("out_of_domain", {}).values())
         told.append(2 * flagged > row.result.get("duration_s", 0.0) > 0)

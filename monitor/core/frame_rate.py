@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from statistics import median
+from statistics import median_low
 
 from monitor.types import TIME_BASE_HZ
 
@@ -72,7 +72,7 @@ class FrameRateMeter:
 
 def _constant_rate(steps: list[int]) -> float | None:
     """The rate whose frame durations the steps are, gaps included; None where there is none such."""
-    typical = median(steps)
+    typical = median_low(steps)  # One of the steps: the middle between two may be near to none.
     near = [step for step in steps if abs(step - typical) <= max(_NEAR_90K, _NEAR_SHARE * typical)]
     duration = sum(near) / len(near)
     frames = [max(1, round(step / duration)) for step in steps]

@@ -16,7 +16,7 @@ from monitor.types import DropCause, StreamId
 log = logging.getLogger("vqwatch.load")
 
 #: Looks at the load are this far apart.
-LOOK_S = 0.25
+LOOK_S = 0.1
 #: What is dropped for want of computing power. What a change of rate gave up is told by the rate.
 _DROPS = (DropCause.MAILBOX_FULL, DropCause.STALE)
 #: The share of dropped samples is that of the last seconds.

@@ -39,7 +39,8 @@ def clip_and_score(
 
 def test_the_json_has_every_field_of_the_contract(clip_and_score: tuple[Path, dict[str, Any]]) -> None:
     _, result = clip_and_score
-    assert set(result) == {
+    # `out_of_domain` stands beside them where the model does not know such pictures, as of a test card.
+    assert set(result) - {"out_of_domain"} == {
         "file", "model", "score", "score_min_10s", "samples", "sample_fps", "frames", "duration_s", "elapsed_s",
         "causes", "conditions", "seconds",
     }  # fmt: skip

@@ -52,7 +52,9 @@ def ladder(tmp_path: Path) -> BundleScoring:
     update = {"sample_fps": FULL_FPS, "ladder": rungs, "pooling": PoolingPart(tau=5, warmup=5)}
     manifest = base.manifest.model_copy(update=update)
     arrays = base.head_arrays
-    return BundleScoring.of(write_bundle(tmp_path / "ladder", manifest, arrays, base.trunk_path, [arrays, arrays]))
+    return BundleScoring.of(
+        write_bundle(tmp_path / "ladder", manifest, arrays, base.trunk_path, [arrays, arrays], base.domain_arrays)
+    )
 
 
 @pytest.mark.slow

@@ -49,7 +49,7 @@ def test_the_command_chain_makes_a_bundle_that_scores(tmp_path: Path, clip_maker
     trunk, head = tmp_path / "trunk.pt", tmp_path / "head.pt"
     run("training", "trunk", "--data", data, "--out", trunk, "--width", 0.125, "--epochs", 0.3, "--batch", 16)
     assert json.loads(trunk.with_suffix(".json").read_text())["steps"] >= 1
-    run("training", "head", "--data", data, "--trunk", trunk, "--out", head, "--epochs", 2, "--seeds", 1)
+    run("training", "head", "--data", data, "--trunk", trunk, "--out", head, "--epochs", 1, "--seeds", 1)
     bundle = tmp_path / "tiny"
     identity = run("training", "bundle", "--trunk", trunk, "--head", head, "--out", bundle).strip()
     assert identity.startswith("tiny@")
@@ -66,7 +66,7 @@ def test_the_command_chain_makes_a_bundle_that_scores(tmp_path: Path, clip_maker
     (recordings / "broken.ts").write_bytes(b"no video at all")
     run(
         "training", "report", "--bundle", bundle, "--data", data, "--out", report, "--loop-seconds", 90,
-        "--streams", recordings,
+        "--streams", recordings, "--slate-heights", 180,
     )  # fmt: skip
     figures = json.loads((report / "report.json").read_text())
     assert figures["about"]["bundle"] == identity

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import accumulate
 from random import Random
 
 import pytest
@@ -69,6 +70,14 @@ def test_variable_rate_is_what_came_a_second() -> None:
     assert fps is not None
     window = [s for s in stamps if s >= stamps[-1] - 10 * 90_000]
     assert fps == pytest.approx((len(window) - 1) * 90_000 / (window[-1] - window[0]), rel=0.02)
+
+
+@given(st.lists(st.integers(1, 80_000), min_size=8, max_size=40))
+def test_any_steps_have_a_rate(steps: list[int]) -> None:
+    """As damage leaves them: the middle of the steps may lie between two of them and near to none."""
+    fps = measured(list(accumulate(steps, initial=0))).fps
+    assert fps is not None
+    assert 90_000 / max(steps) * 0.98 <= fps <= 90_000 / min(steps) * 1.02
 
 
 def test_film_told_by_fields_has_the_rate_of_the_film() -> None:

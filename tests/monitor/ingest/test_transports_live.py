@@ -89,7 +89,7 @@ def test_a_multicast_group_is_joined_on_an_interface_and_from_one_sender(transpo
     assert error.code is SourceCode.TIMEOUT
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", GROUP])
+@pytest.mark.parametrize("host", ["127.0.0.1", GROUP], ids=["unicast", "multicast"])  # GROUP is drawn per process
 def test_mpeg_ts_in_rtp_is_read_and_its_silence_is_a_timeout(transports, clip, watch, host):
     feed = transports.rtp(clip, host)
     watched = watch(feed.url + ("?interface=lo" if host == GROUP else ""))

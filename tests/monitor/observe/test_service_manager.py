@@ -31,10 +31,10 @@ def heard(manager: socket.socket) -> list[bytes]:
 
 async def test_it_hears_of_readiness_life_and_the_end(listening: tuple[socket.socket, str]) -> None:
     manager, address = listening
-    told = ServiceManager({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "20000", "WATCHDOG_PID": str(os.getpid())})
+    told = ServiceManager({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "50000", "WATCHDOG_PID": str(os.getpid())})
     told.ready()
     living = asyncio.create_task(told.run())
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.12)  # A socket holds eleven messages that nobody has read.
     living.cancel()
     told.stopping()
     first, *lives, last = heard(manager)

@@ -22,7 +22,9 @@ def ladder(tmp_path: Path) -> Bundle:
         pooling=PoolingPart(tau=2, warmup=3),
     )
     manifest = base.manifest.model_copy(update={"ladder": (rung,)})
-    return write_bundle(tmp_path / "ladder", manifest, base.head_arrays, base.trunk_path, [base.head_arrays])
+    return write_bundle(
+        tmp_path / "ladder", manifest, base.head_arrays, base.trunk_path, [base.head_arrays], base.domain_arrays
+    )
 
 
 def test_a_bundle_scores_at_its_own_rate_where_none_is_asked_for(ladder: Bundle) -> None:
