@@ -28,6 +28,8 @@ class OpenVinoEngine:
             import openvino as ov
         except ImportError as error:
             raise EngineUnavailable("the openvino package is not installed") from error
+        if precision is Precision.F16:
+            raise EngineUnavailable("the openvino engine computes in f32, bf16 or int8, not f16")
         core = ov.Core()
         native_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if precision is Precision.AUTO:

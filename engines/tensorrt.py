@@ -32,6 +32,16 @@ def default_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vqwatch" / "plans"
 
 
+def device_and_version() -> tuple[str, str]:
+    """The GPU's name and TensorRT's version.
+
+    Raises:
+        EngineUnavailable: No GPU, no driver, or a package is missing.
+    """
+    torch, trt = _libraries()
+    return torch.cuda.get_device_properties(0).name, trt.__version__
+
+
 def typed_graph(bundle: Bundle, precision: Precision) -> bytes:
     """The bundle's graph in a precision.
 

@@ -23,6 +23,7 @@ COMMANDS = {
     "simulate": ("monitor.commands.simulate", "replay recorded scores through alert rules"),
     "history": ("monitor.commands.history", "export what was recorded"),
     "bench": ("monitor.commands.bench", "how many streams this machine holds"),
+    "engine": ("monitor.commands.engine", "what can compute here; build a TensorRT plan ahead of time"),
     "model": ("monitor.commands.model", "list the models that are installed"),
 }
 

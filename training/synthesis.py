@@ -79,6 +79,8 @@ class ClipFacts:
 def make_group(content: Content, others: list[Content], kind: str, out: Path, seed: int) -> str:
     """One content clean, as one benign variant, and under one impairment at all five levels; written to one file.
 
+    The contribution encode that most clips get is drawn for each by itself, as feeds differ in that, too.
+
     Where ``content`` is too still for the impairment to be seen, another one of ``others`` takes its place.
 
     Args:
@@ -127,13 +129,18 @@ def make_group(content: Content, others: list[Content], kind: str, out: Path, se
     for benign in ("plain", variant):
         pictures, ticks = benign_clip(benign, content, others, clean, CLIP_LENGTH, rng)
         keep(mild_encode(pictures, rng, SAMPLE_FPS), ticks, 0, benign)
+    # One impairment that gets worse: its codec, phases and kind of fault are drawn once, only its strength changes.
+    # Drawn anew for each level, a coarser MPEG-2 would be ranked below a finer x264, which says nothing of either.
+    drawn = int(rng.integers(1 << 32))
     for level in steps:
         chain = sorted(
             [(worst, level), *([(second, second_level)] if second else [])], key=lambda s: _CHAIN.index(s[0])
         )
         pictures = iter(clean)
-        for step_kind, step_level in chain:
-            pictures = distort(pictures, step_kind, step_level, seed=rng)
+        for position, (step_kind, step_level) in enumerate(chain):
+            pictures = distort(
+                pictures, step_kind, step_level, seed=np.random.default_rng([drawn, position]), fps=SAMPLE_FPS
+            )
         if chain[-1][0] != "compression" or rng.random() < 0.5:
             pictures = mild_encode(pictures, rng, SAMPLE_FPS)
         keep(pictures, [Tick()] * CLIP_LENGTH, level, "")

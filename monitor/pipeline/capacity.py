@@ -122,11 +122,8 @@ def measure(
     """
     cores = len(os.sched_getaffinity(0))
     part_s, pipeline_s, lag_s = _PART_S * scale, _PIPELINE_S * scale, _LAG_S * scale
-    decode = _rate(cores, lambda: _decoder(clip), part_s)
-    pictures = _first_pictures(clip, 40)
-    preprocess = _rate(cores, lambda: _preprocessor(scoring, pictures), part_s)
-    pixels = np.stack([PictureCutter(scoring.input).pixels(picture) for picture in pictures[:batch]])
-    infer = _rate(1, lambda: _inferrer(engine, pixels), part_s)
+    parts = measure_parts(clip, scoring, engine, cores, batch=batch, seconds=part_s)
+    decode, preprocess, infer = (part.per_s for part in parts)
     limit = 1 / (1 / decode + 1 / preprocess + 1 / infer)
     base_mb = psutil.Process().memory_info().rss / 1e6
     readers = 2 * cores
@@ -161,6 +158,40 @@ def measure(
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """One part of the pipeline by itself: pictures a second of wall time, and CPU seconds a picture of all threads."""
+
+    per_s: float
+    cpu_s: float
+
+
+def measure_parts(
+    clip: Path,
+    scoring: BundleScoring,
+    engine: FeatureEngine,
+    threads: int,
+    *,
+    batch: int = 16,
+    seconds: float = _PART_S,
+) -> tuple[Part, Part, Part]:
+    """Decoder, preprocessing (cut, side channel, detectors) and engine, one after the other.
+
+    Args:
+        clip: What is decoded.
+        scoring: The bundle.
+        engine: Its engine, with the threads that it was opened with.
+        threads: In which decoding and preprocessing run side by side.
+        batch: Pictures a batch of the engine.
+        seconds: For each part, after a warm-up of a fifth of it.
+    """
+    decode = _rate(threads, lambda: _decoder(clip), seconds)
+    pictures = _first_pictures(clip, 40)
+    preprocess = _rate(threads, lambda: _preprocessor(scoring, pictures), seconds)
+    pixels = np.stack([PictureCutter(scoring.input).pixels(picture) for picture in pictures[:batch]])
+    return decode, preprocess, _rate(1, lambda: _inferrer(engine, pixels), seconds)
+
+
+@dataclass(frozen=True, slots=True)
 class _Run:
     """Samples scored in the time and dropped, resident memory at its end, and lags of each pooled quality."""
 
@@ -174,8 +205,8 @@ class _Run:
         return max(0.0, min(1.0, self.scored / due) - self.dropped / due)
 
 
-def _rate(threads: int, make: Callable[[], Callable[[], int]], seconds: float) -> float:
-    """Pictures a second of a step that says how many it did, in so many threads."""
+def _rate(threads: int, make: Callable[[], Callable[[], int]], seconds: float) -> Part:
+    """What a step that says how many pictures it did achieves, in so many threads."""
     stop = threading.Event()
     counting = threading.Event()
 
@@ -191,11 +222,11 @@ def _rate(threads: int, make: Callable[[], Callable[[], int]], seconds: float) -
         working = [pool.submit(work) for _ in range(threads)]
         time.sleep(seconds / 5)
         counting.set()
-        started = time.monotonic()
+        started, cpu_s = time.monotonic(), time.process_time()
         time.sleep(seconds)
         stop.set()
-        total = sum(work.result() for work in working)
-        return max(1e-6, total / (time.monotonic() - started))
+        total = max(1e-6, sum(work.result() for work in working))
+        return Part(total / (time.monotonic() - started), (time.process_time() - cpu_s) / total)
 
 
 def _decoder(clip: Path) -> Callable[[], int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from monitor.core.side_channel import SIDE_NAMES
 from monitor.types import CAUSES
 from training import synthesis
 from training.benign import VARIANTS, Tick, benign_clip
+from training.distortions import distort
 from training.pictures import Picture
 from training.sources import Content
 from training.synthesis import LADDER_FPS, MIXED, make_group, rate_ticks
@@ -67,6 +69,23 @@ def test_a_group_is_one_content_clean_benign_and_at_five_levels(stills: list[Con
         assert [data[f"side_{fps:g}"].shape[1] for fps in LADDER_FPS] == [20, 13, 5]
     ssim = [f["ssim_db"] for f in facts[2:]]
     assert ssim == sorted(ssim, reverse=True)
+
+
+def test_levels_of_a_group_differ_in_strength_alone(
+    stills: list[Content], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+
+    def spy(pictures: Iterable[Picture], kind: str, level: float, *, seed: np.random.Generator, fps: float) -> object:
+        drawn.append((kind, level, seed.bit_generator.state["state"]["state"]))
+        return distort(pictures, kind, level, seed=seed, fps=fps)
+
+    monkeypatch.setattr(synthesis, "distort", spy)
+    make_group(stills[0], stills, "flicker", tmp_path, 4)
+    make_group(stills[1], stills, "flicker", tmp_path, 5)
+    assert [level for _, level, _ in drawn] == [1, 2, 3, 4, 5] * 2
+    assert len({state for _, _, state in drawn[:5]}) == len({state for _, _, state in drawn[5:]}) == 1
+    assert drawn[0][2] != drawn[5][2]
 
 
 def test_a_mixed_group_names_the_worse_of_two(stills: list[Content], tmp_path: Path) -> None:

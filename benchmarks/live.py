@@ -1,0 +1,300 @@
+"""The whole monitor on live feeds, against its parts. ``python benchmarks/live.py --streams 1 2 4 10``.
+
+Every feed is H.264 in MPEG-TS over UDP, sent in real time by a process of its own, each at another place of the clip,
+so that their key frames do not come together. The monitor is ``vqwatch run``, with its broker, ledger and all, as it
+comes out of the box. What it spends a picture is its CPU time over the pictures that it scored; what its parts spend is
+measured in the same run: decoder, preprocessing and engine by themselves, one after the other. Their ratio is the
+efficiency: 1 is a monitor that does nothing but what it must.
+
+Parts are measured in one thread and in all: where two virtual cores share one physical core, CPU time buys less when
+both are busy, so a monitor with little to do is held against the first, a busy one against the second, and any other
+against what lies between, by its share of the cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiomqtt
+import av
+import numpy as np
+import psutil
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from engines.base import FeatureEngine
+from engines.bundle import BUNDLED
+from monitor.commands.model_arguments import open_model
+from monitor.pipeline.bundle_scoring import BundleScoring
+from monitor.pipeline.capacity import make_clip, measure_parts
+
+ROOT = Path(__file__).resolve().parents[1]
+_NODE = "bench"
+_PARTS = ("decode", "preprocess", "engine")
+#: After the first scores, until measuring begins.
+_SETTLE_S = 8.0
+
+
+def send(clip: str, port: int, start_s: float, stop: threading.Event) -> None:
+    """Loops the clip over UDP in real time, its time stamps going on, from some seconds into it."""
+    with av.open(clip) as source, av.open(f"udp://127.0.0.1:{port}?pkt_size=1316", "w", format="mpegts") as target:
+        stream = source.streams.video[0]
+        out = target.add_stream_from_template(stream)
+        assert stream.time_base is not None
+        assert stream.duration is not None
+        tick = float(stream.time_base)
+        before, began_s, first = 0, time.monotonic(), round(start_s / tick)
+        source.seek(first, stream=stream)
+        origin: int | None = None
+        while not stop.is_set():
+            for packet in source.demux(stream):
+                if packet.dts is None or packet.pts is None:
+                    continue
+                dts = packet.dts + before
+                origin = dts if origin is None else origin
+                late_s = began_s + (dts - origin) * tick - time.monotonic()
+                if late_s > 0 and stop.wait(late_s):
+                    return
+                packet.pts, packet.dts, packet.stream = packet.pts + before, dts, out
+                target.mux(packet)
+            before += stream.duration
+            source.seek(0)
+
+
+def serve(clip: str, ports: list[int], length_s: float) -> None:
+    """All senders, until stdin ends."""
+    stop = threading.Event()
+    threads = [
+        threading.Thread(target=send, args=(clip, port, length_s * i / len(ports), stop))
+        for i, port in enumerate(ports)
+    ]
+    for thread in threads:
+        thread.start()
+    sys.stdin.read()
+    stop.set()
+
+
+def free_ports(count: int, kind: socket.SocketKind) -> list[int]:
+    """Ports that nobody listens on."""
+    sockets = [socket.socket(socket.AF_INET, kind) for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+@dataclass
+class Seen:
+    """What the monitor published while it was measured."""
+
+    states: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
+    health: list[dict[str, Any]] = field(default_factory=list)
+
+    def clear(self) -> None:
+        """Forgets what came so far."""
+        self.states.clear()
+        self.health.clear()
+
+
+async def listen(port: int, seen: Seen, connected: asyncio.Event) -> None:
+    """Keeps every state and health message."""
+    while True:
+        try:
+            async with aiomqtt.Client("127.0.0.1", port) as client:
+                await client.subscribe(f"vqwatch/{_NODE}/#")
+                connected.set()
+                async for message in client.messages:
+                    kind = str(message.topic).rsplit("/", 1)[-1]
+                    if not isinstance(message.payload, bytes) or kind not in ("state", "health"):
+                        continue
+                    payload = json.loads(message.payload)
+                    if kind == "health":
+                        seen.health.append(payload)
+                    else:
+                        seen.states[str(message.topic).split("/")[-2]].append(payload)
+        except aiomqtt.MqttError:
+            await asyncio.sleep(0.1)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One count of streams."""
+
+    streams: int
+    seconds: float
+    cores: float
+    ms_a_picture: float
+    parts_ms: float
+    coverage: float
+    at_full_rate: bool
+    lost: int
+    age_p50_ms: float
+    age_p99_ms: float
+    loop_p99_ms: float
+    first_score_s: float
+    rss_mb: float
+    sender_cores: float
+
+
+async def measure(clip: Path, count: int, seconds: float, idle_ms: float, busy_ms: float, model: list[str]) -> Row:
+    """Runs the monitor on so many feeds for so long."""
+    ports = free_ports(count, socket.SOCK_DGRAM)
+    (mqtt,) = free_ports(1, socket.SOCK_STREAM)
+    sender = subprocess.Popen(  # noqa: ASYNC220 - nothing else happens meanwhile
+        [sys.executable, __file__, "--send", str(clip), "--ports", *map(str, ports)], stdin=subprocess.PIPE
+    )
+    seen, connected = Seen(), asyncio.Event()
+    listening = asyncio.create_task(listen(mqtt, seen, connected))
+    with tempfile.TemporaryDirectory() as folder:
+        named = [a for i in range(count) for a in ("--id", f"s{i:02}")]
+        urls = [f"udp://127.0.0.1:{port}" for port in ports]
+        started_s = time.monotonic()
+        monitor = subprocess.Popen(  # noqa: ASYNC220
+            [
+                sys.executable, "-m", "monitor", "run", *urls, *named, *model, "--node", _NODE, "--mqtt-port",
+                str(mqtt), "--ws-port", "0", "--http-port", "0", "--data-dir", folder,
+            ],
+            cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+        said: list[str] = []
+        assert monitor.stderr is not None
+        reading = asyncio.create_task(asyncio.to_thread(lambda: said.extend(monitor.stderr or ())))
+        try:
+            while not all(any("score" in s for s in seen.states[f"s{i:02}"]) for i in range(count)):
+                if monitor.poll() is not None or time.monotonic() - started_s > 120:
+                    raise SystemExit(f"no scores: {''.join(said)[-2000:]}")
+                await asyncio.sleep(0.05)
+            first_score_s = time.monotonic() - started_s
+            await asyncio.sleep(_SETTLE_S)
+            process, feeding = psutil.Process(monitor.pid), psutil.Process(sender.pid)
+            seen.clear()
+            before, fed, began_s = sum(process.cpu_times()[:2]), sum(feeding.cpu_times()[:2]), time.monotonic()
+            await asyncio.sleep(seconds)
+            cpu_s, took_s = sum(process.cpu_times()[:2]) - before, time.monotonic() - began_s
+            fed = sum(feeding.cpu_times()[:2]) - fed
+            rss_mb = process.memory_info().rss / 1e6
+        finally:
+            monitor.terminate()
+            await asyncio.to_thread(monitor.wait, 30)
+            sender.kill()
+            sender.wait()
+            listening.cancel()
+            await reading
+    states = [s for of_one in seen.states.values() for s in of_one]
+    ages = np.array([s.get("age_ms", np.nan) for s in states], float)
+    spans = [(s[0], s[-1]) for s in seen.states.values()]
+    # Counters are those of the first and the last message, and the time is that between them.
+    rate = sum((b["samples"] - a["samples"]) / (b["ts"] - a["ts"]) * 1000 for a, b in spans)
+    rates = Counter(s["sample_fps"] for s in states)
+    cores = cpu_s / took_s
+    share = min(1.0, cores / (os.cpu_count() or 1))
+    return Row(
+        streams=count,
+        seconds=took_s,
+        cores=cores,
+        ms_a_picture=1000 * cores / rate,
+        parts_ms=idle_ms + share * (busy_ms - idle_ms),
+        coverage=float(np.mean([s.get("coverage", 0.0) for s in states])),
+        at_full_rate=set(rates) == {max(rates)} and not any(h.get("shed") for h in seen.health),
+        lost=sum(b["dropped"] - a["dropped"] for a, b in spans),
+        age_p50_ms=float(np.nanquantile(ages, 0.5)),
+        age_p99_ms=float(np.nanquantile(ages, 0.99)),
+        loop_p99_ms=float(np.max([h["loop_lag_ms"] for h in seen.health])) if seen.health else float("nan"),
+        first_score_s=first_score_s,
+        rss_mb=rss_mb,
+        sender_cores=fed / took_s,
+    )
+
+
+def part_costs(clip: Path, scoring: BundleScoring, threads: int, engine: FeatureEngine) -> list[float]:
+    """Milliseconds of CPU a picture of each part."""
+    return [1000 * part.cpu_s for part in measure_parts(clip, scoring, engine, threads, seconds=4.0)]
+
+
+def table(rows: list[Row], costs: dict[str, list[float]], size: str) -> str:
+    """What was found, as Markdown."""
+    lines = [
+        f"{size} H.264 25 fps in MPEG-TS over UDP, every frame; {os.cpu_count()} cores, {platform.machine()}.",
+        "",
+        "| CPU ms a picture, by itself | decode | preprocess | engine | sum |",
+        "|---|---|---|---|---|",
+        *(f"| {name} | {' | '.join(f'{c:.2f}' for c in cost)} | {sum(cost):.2f} |" for name, cost in costs.items()),
+        "",
+        "| streams | s | cores | ms a picture | efficiency | coverage | shed | dropped | age p50 | age p99 "
+        "| loop lag p99 | first score | RSS | sender's cores |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {r.streams} | {r.seconds:.0f} | {r.cores:.2f} | {r.ms_a_picture:.2f} "
+        f"| {r.parts_ms / r.ms_a_picture:.2f} | {r.coverage:.4f} | {'no' if r.at_full_rate else 'yes'} | {r.lost} "
+        f"| {r.age_p50_ms:.0f} ms | {r.age_p99_ms:.0f} ms | {r.loop_p99_ms:.1f} ms | {r.first_score_s:.1f} s "
+        f"| {r.rss_mb:.0f} MB | {r.sender_cores:.2f} |"
+        for r in rows
+    ]
+    if len(rows) > 1:
+        few, many = rows[0], rows[-1]
+        more = (many.rss_mb - few.rss_mb) / (many.streams - few.streams)
+        lines += ["", f"Memory of each stream after the first: {more:.1f} MB."]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--streams", type=int, nargs="+", default=[1, 2, 4, 8])
+    parser.add_argument("--seconds", type=float, default=30.0, help="that each count is measured for")
+    parser.add_argument("--size", default="1920x1080", metavar="WxH")
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="also write it below a heading of its own")
+    parser.add_argument("--send", metavar="CLIP", help=argparse.SUPPRESS)
+    parser.add_argument("--ports", type=int, nargs="+", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.send:
+        with av.open(args.send) as source:
+            length_s = (source.duration or 0) / av.time_base
+        serve(args.send, args.ports, length_s)
+        return
+    width, height = map(int, args.size.split("x"))
+    model = ["--precision", args.precision]
+    scoring, engine = open_model(BUNDLED, "openvino", args.precision, 0)
+    with tempfile.TemporaryDirectory() as folder:
+        clip = Path(folder) / "clip.mp4"
+        make_clip(clip, width, height)
+        cores = os.cpu_count() or 1
+        costs = {"in one thread": part_costs(clip, scoring, 1, engine)}
+        costs[f"in {cores} threads"] = part_costs(clip, scoring, cores, engine)
+        engine.close()
+        idle_ms, busy_ms = (sum(cost) for cost in costs.values())
+        rows = []
+        for count in args.streams:
+            rows.append(asyncio.run(measure(clip, count, args.seconds, idle_ms, busy_ms, model)))
+            print(f"{count} streams measured", file=sys.stderr)
+        text = table(rows, costs, args.size)
+    print(text)
+    if args.write is not None:
+        args.write.write_text(
+            "# The monitor on live feeds\n\nWritten by `python benchmarks/live.py --write FILE` (`make bench`): what "
+            "the whole monitor spends, against its parts in the same run; the script says how.\n\n" + text
+        )
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("PYTHONPATH", str(ROOT))
+    main()
