@@ -113,10 +113,15 @@ class BottleneckHead:
     so that a repeat every fifth picture is seen as one thing. State is ``hidden | mean hidden | peak hidden | mean
     input | age``.
 
+    Several heads can be one, a bag: the mean of what heads say that began differently is steadier than any of them.
+    Inputs and states of its members lie side by side. They are computed together, with the member as leading axis:
+    for a few streams a step costs what its calls cost, not its arithmetic.
+
     Args:
-        arrays: ``bottleneck_w (K, F), bottleneck_b (K), trunk_mean, trunk_sd (K), side_mean, side_sd (S),
-            trunk_in_w (D, K), trunk_in_b, side_in_w (E, S), side_in_b``, the GRU on D + E inputs, ``q_w, q_b``,
-            ``cause_w (C, 3H + D + E), cause_b (C)`` and ``decay ()``, the averages' forgetting per sample.
+        members: One or more of ``bottleneck_w (K, F), bottleneck_b (K), trunk_mean, trunk_sd (K), side_mean, side_sd
+            (S), trunk_in_w (D, K), trunk_in_b, side_in_w (E, S), side_in_b``, the GRU on D + E inputs, ``q_w, q_b``,
+            ``cause_w (C, 3H + D + E), cause_b (C)`` and ``decay ()``, the averages' forgetting per sample. All
+            members have arrays of the same shapes.
 
     Raises:
         ValueError: An array is missing or its shape does not fit the others.
@@ -124,97 +129,92 @@ class BottleneckHead:
 
     names_causes = True
 
-    def __init__(self, arrays: Arrays) -> None:
-        self._bottleneck_w, self._bottleneck_b = (
-            _take(arrays, "bottleneck_w", 2),
-            _take(arrays, "bottleneck_b", 1),
+    def __init__(self, *members: Arrays) -> None:
+        if not members:
+            raise ValueError("a bagged head needs members")
+        self._bottleneck_w, self._bottleneck_b = _stack(members, "bottleneck_w", 2), _stack(members, "bottleneck_b", 1)
+        same = all(
+            np.array_equal(m[name], members[0][name]) for m in members for name in ("bottleneck_w", "bottleneck_b")
         )
-        self._trunk_mean, self._trunk_sd = _take(arrays, "trunk_mean", 1), _take(arrays, "trunk_sd", 1)
-        self._side_mean, self._side_sd = _take(arrays, "side_mean", 1), _take(arrays, "side_sd", 1)
-        self._trunk_w, self._trunk_b = _take(arrays, "trunk_in_w", 2), _take(arrays, "trunk_in_b", 1)
-        self._side_w, self._side_b = _take(arrays, "side_in_w", 2), _take(arrays, "side_in_b", 1)
-        self._gru = _Gru(arrays)
-        self._q_w, self._q_b = _take(arrays, "q_w", 1), _take(arrays, "q_b", 0)
-        self._cause_w, self._cause_b = _take(arrays, "cause_w", 2), _take(arrays, "cause_b", 1)
-        self._decay = float(_take(arrays, "decay", 0))
-        self.feature_size = self._bottleneck_w.shape[1]
-        self.side_size = self._side_w.shape[1]
-        hidden, inputs = self._gru.hidden, self._gru.inputs
-        self.input_size = inputs
-        self.state_size = 3 * hidden + inputs + 1
+        if same:
+            # One trunk, one bottleneck: computed once for all.
+            self._bottleneck_w, self._bottleneck_b = self._bottleneck_w[:1], self._bottleneck_b[:1]
+        self._trunk_mean, self._trunk_sd = _stack(members, "trunk_mean", 1), _stack(members, "trunk_sd", 1)
+        self._side_mean, self._side_sd = _stack(members, "side_mean", 1), _stack(members, "side_sd", 1)
+        self._trunk_w, self._trunk_b = _stack(members, "trunk_in_w", 2), _stack(members, "trunk_in_b", 1)
+        self._side_w, self._side_b = _stack(members, "side_in_w", 2), _stack(members, "side_in_b", 1)
+        self._w_ih, self._b_ih = _stack(members, "w_ih", 2), _stack(members, "b_ih", 1)
+        self._w_hh, self._b_hh = _stack(members, "w_hh", 2), _stack(members, "b_hh", 1)
+        self._q_w, self._q_b = _stack(members, "q_w", 1), _stack(members, "q_b", 0)
+        self._cause_w, self._cause_b = _stack(members, "cause_w", 2), _stack(members, "cause_b", 1)
+        self._decay = _stack(members, "decay", 0)[..., None]
+        self._count = len(members)
+        self._hidden = hidden = self._w_hh.shape[1]
+        self._inputs = inputs = self._w_ih.shape[1]
+        for array, weights in (("w_ih", self._w_ih), ("w_hh", self._w_hh)):
+            _same(f"{array} rows and 3 x GRU size", weights.shape[2], 3 * hidden)
+        for array, bias in (("b_ih", self._b_ih), ("b_hh", self._b_hh)):
+            _same(f"{array} rows and 3 x GRU size", bias.shape[2], 3 * hidden)
         _same(
             "trunk_in and side_in rows and w_ih columns",
-            self._trunk_w.shape[0] + self._side_w.shape[0],
+            self._trunk_w.shape[2] + self._side_w.shape[2],
             inputs,
         )
         _same("cause_w columns", self._cause_w.shape[1], 3 * hidden + inputs)
-        _same("causes", self._cause_w.shape[0], len(CAUSES))
+        _same("causes", self._cause_w.shape[2], len(CAUSES))
+        self.feature_size = self._bottleneck_w.shape[1]
+        self.side_size = self._side_w.shape[1]
+        self.input_size = self._count * inputs
+        self.state_size = self._count * (3 * hidden + inputs + 1)
 
-    def bottleneck(self, features: npt.NDArray[np.floating]) -> F64:
-        """The trunk's own outputs, (B, F) -> (B, K)."""
-        return features.astype(np.float64) @ self._bottleneck_w.T + self._bottleneck_b
+    def _bottleneck(self, features: npt.NDArray[np.floating]) -> F64:
+        """The trunk's own outputs, (B, F) -> (M or 1, B, K); 1 where all members have the same."""
+        outputs: F64 = np.matmul(features.astype(np.float64), self._bottleneck_w) + self._bottleneck_b
+        return outputs
 
     def reduce(self, features: npt.NDArray[np.floating], side: npt.NDArray[np.floating] | None) -> F64:
-        """(B, F), (B, S or more) -> (B, D + E); what newer side channels have more, at the end, is not read."""
+        """(B, F), (B, S or more) -> (B, M (D + E)); what newer side channels have more, at the end, is not read."""
         if side is None:
             raise ValueError("this head needs the side channel")
-        side = side[:, : self.side_size]
-        trunk = np.clip((self.bottleneck(features) - self._trunk_mean) / self._trunk_sd, -_CLAMP, _CLAMP)
-        beside = np.clip((side.astype(np.float64) - self._side_mean) / self._side_sd, -_CLAMP, _CLAMP)
-        left = np.maximum(trunk @ self._trunk_w.T + self._trunk_b, 0.0)
-        right = np.maximum(beside @ self._side_w.T + self._side_b, 0.0)
-        return np.concatenate([left, right], axis=1)
+        side = side[:, : self.side_size].astype(np.float64)
+        trunk = _clamp((self._bottleneck(features) - self._trunk_mean) / self._trunk_sd)
+        beside = _clamp((side - self._side_mean) / self._side_sd)
+        left = np.maximum(np.matmul(trunk, self._trunk_w) + self._trunk_b, 0.0)
+        right = np.maximum(np.matmul(beside, self._side_w) + self._side_b, 0.0)
+        return self._side_by_side(np.concatenate([left, right], axis=2))
 
     def step(self, reduced: F64, state: F64) -> HeadOutput:
-        """One GRU step; averages start from the first sample, not from zero."""
-        n, d = self._gru.hidden, self._decay
-        hidden = self._gru.step(reduced, state[:, :n])
-        age = state[:, -1:] + 1
+        """One GRU step; averages start from the first sample, not from zero. Quality and causes are members' means."""
+        n, d = self._hidden, self._decay
+        x = reduced.reshape(len(reduced), self._count, -1).swapaxes(0, 1)
+        old = state.reshape(len(state), self._count, -1).swapaxes(0, 1)
+        hidden = self._cell(x, old[..., :n])
+        age = old[..., -1:] + 1
         # The weight of the newest sample: 1/age until the average is as old as it is long.
         weight = np.maximum(1 / age, d)
-        mean_hidden = state[:, n : 2 * n] + weight * (hidden - state[:, n : 2 * n])
-        mean_input = state[:, 3 * n : -1] + weight * (reduced - state[:, 3 * n : -1])
-        leaked = state[:, 2 * n : 3 * n] + d * (mean_hidden - state[:, 2 * n : 3 * n])
+        mean_hidden = old[..., n : 2 * n] + weight * (hidden - old[..., n : 2 * n])
+        mean_input = old[..., 3 * n : -1] + weight * (x - old[..., 3 * n : -1])
+        leaked = old[..., 2 * n : 3 * n] + d * (mean_hidden - old[..., 2 * n : 3 * n])
         peak = np.maximum(hidden, np.where(age > 1, leaked, hidden))
-        logits = np.concatenate([mean_hidden, peak, hidden, mean_input], axis=1) @ self._cause_w.T + self._cause_b
-        new_state = np.concatenate([hidden, mean_hidden, peak, mean_input, age], axis=1)
-        return HeadOutput(new_state, _sigmoid(hidden @ self._q_w + self._q_b), _softmax(logits))
+        seen = np.concatenate([mean_hidden, peak, hidden, mean_input], axis=2)
+        causes = _softmax(np.matmul(seen, self._cause_w) + self._cause_b)
+        q = _sigmoid((hidden * self._q_w).sum(axis=2) + self._q_b)
+        new_state = np.concatenate([hidden, mean_hidden, peak, mean_input, age], axis=2)
+        return HeadOutput(self._side_by_side(new_state), q.mean(axis=0), causes.mean(axis=0))
 
+    def _cell(self, x: F64, h: F64) -> F64:
+        """A GRU layer with torch's equations, (M, B, D + E), (M, B, H) -> (M, B, H)."""
+        n = self._hidden
+        gates_x = np.matmul(x, self._w_ih) + self._b_ih
+        gates_h = np.matmul(h, self._w_hh) + self._b_hh
+        update = _sigmoid(gates_x[..., : 2 * n] + gates_h[..., : 2 * n])
+        candidate = np.tanh(gates_x[..., 2 * n :] + update[..., :n] * gates_h[..., 2 * n :])
+        new: F64 = candidate + update[..., n:] * (h - candidate)
+        return new
 
-class BaggedHead:
-    """Several heads as one: the mean of heads that began differently is steadier than any of them.
-
-    Args:
-        members: At least one; all take the same features and side channel and name the same causes.
-
-    Raises:
-        ValueError: They do not fit together.
-    """
-
-    def __init__(self, members: Sequence[Head]) -> None:
-        if not members:
-            raise ValueError("a bagged head needs members")
-        first = members[0]
-        if any((m.feature_size, m.side_size) != (first.feature_size, first.side_size) for m in members):
-            raise ValueError("members of a bagged head must take the same features")
-        self._members = tuple(members)
-        self.feature_size, self.side_size = first.feature_size, first.side_size
-        self.names_causes = first.names_causes
-        self.input_size = sum(member.input_size for member in members)
-        self.state_size = sum(member.state_size for member in members)
-        self._inputs = np.cumsum([member.input_size for member in members])[:-1]
-        self._states = np.cumsum([member.state_size for member in members])[:-1]
-
-    def reduce(self, features: npt.NDArray[np.floating], side: npt.NDArray[np.floating] | None) -> F64:
-        """Each member's own inputs, side by side."""
-        return np.concatenate([member.reduce(features, side) for member in self._members], axis=1)
-
-    def step(self, reduced: F64, state: F64) -> HeadOutput:
-        """Advances every member by one sample; quality and causes are the means over members."""
-        rows = zip(np.split(reduced, self._inputs, axis=1), np.split(state, self._states, axis=1), strict=True)
-        outputs = [member.step(x, s) for member, (x, s) in zip(self._members, rows, strict=True)]
-        states, q, causes = (list(part) for part in zip(*outputs, strict=True))
-        return HeadOutput(np.concatenate(states, axis=1), np.mean(q, axis=0), np.mean(causes, axis=0))
+    def _side_by_side(self, values: F64) -> F64:
+        """(M, B, W) -> (B, M W)."""
+        return values.swapaxes(0, 1).reshape(values.shape[1], -1)
 
 
 class _Cell:
@@ -282,7 +282,7 @@ def make_head(kind: str, arrays: Arrays, *, bounded: bool = False) -> Head:
     if kind == "bottleneck":
         return BottleneckHead(arrays)
     if kind == "bagged-bottleneck":
-        return BaggedHead([BottleneckHead(member) for member in _members(arrays)])
+        return BottleneckHead(*_members(arrays))
     known = [*_VSFA_CELLS, "bottleneck", "bagged-bottleneck"]
     raise ValueError(f"unknown kind of head {kind!r}; known are {', '.join(known)}")
 
@@ -314,6 +314,25 @@ def _take(arrays: Arrays, name: str, dimensions: int) -> F64:
     return array
 
 
+def _stack(members: Sequence[Arrays], name: str, dimensions: int) -> F64:
+    """One array of all members: matrices (M, columns, rows), so that rows of inputs multiply them; others (M, 1, ...).
+
+    Raises:
+        ValueError: It is missing, or shapes differ.
+    """
+    arrays = [_take(member, name, dimensions) for member in members]
+    if len({array.shape for array in arrays}) > 1:
+        raise ValueError(f"members of a bagged head must have the same shapes: {name!r} differs")
+    stacked = np.stack(arrays)
+    return np.ascontiguousarray(stacked.swapaxes(1, 2)) if dimensions == 2 else stacked[:, None]
+
+
+def _clamp(values: F64) -> F64:
+    # np.clip costs several times as much on small arrays.
+    clamped: F64 = np.minimum(np.maximum(values, -_CLAMP), _CLAMP)
+    return clamped
+
+
 def _same(what: str, a: int, b: int) -> None:
     if a != b:
         raise ValueError(f"head arrays do not fit: {what}: {a} and {b}")
@@ -325,6 +344,6 @@ def _sigmoid(x: F64) -> F64:
 
 
 def _softmax(x: F64) -> F64:
-    e = np.exp(x - x.max(axis=1, keepdims=True))
-    out: F64 = e / e.sum(axis=1, keepdims=True)
+    e = np.exp(x - x.max(axis=-1, keepdims=True))
+    out: F64 = e / e.sum(axis=-1, keepdims=True)
     return out
