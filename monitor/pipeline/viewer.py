@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from engines.planes import Plane, is_planar, planes
-from engines.preprocess import STRIP_PX
+from engines.planes import is_planar, planes
+from engines.preprocess import STRIP_PX, column_strips
 from monitor.core.scan import ScanWatch, look
 from monitor.ingest.picture_format import format_of
 from monitor.ingest.pyav_source import Decoded
@@ -85,6 +85,5 @@ def _strips(decoded: Decoded) -> U8:
     """(12, H, 8) uint8 columns of luma, spread over the width."""
     native = planes(decoded.picture)
     width = native.y.shape[1]
-    starts = (np.arange(1, 2 * _STRIPS, 2) * max(0, width - STRIP_PX)) // (2 * _STRIPS)
-    columns: Plane = np.stack([native.y[:, x : x + STRIP_PX] for x in starts])
-    return native.luma(columns)
+    starts = np.arange(1, 2 * _STRIPS, 2) * (width // STRIP_PX) // (2 * _STRIPS) * STRIP_PX
+    return native.luma(column_strips(native.y, starts))

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engines.errors import PictureError
-from engines.preprocess import InputMode, InputSpec, PictureCutter, grid_offsets
+from engines.preprocess import STRIP_PX, InputMode, InputSpec, PictureCutter, column_strips, grid_offsets
 
 FRAGMENTS = InputSpec(InputMode.FRAGMENTS, grid=4, patch=32)
 
@@ -132,3 +132,14 @@ def test_full_range_luma_is_brought_to_broadcast_range() -> None:
 def test_impossible_inputs_are_refused(bad: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r".+"):
         InputSpec(**bad)  # type: ignore[arg-type]
+
+
+@given(st.integers(8, 90), st.integers(8, 200), st.sampled_from([np.uint8, np.uint16]), st.data())
+def test_column_strips_are_the_columns_of_a_padded_plane(
+    height: int, width: int, depth: type[np.unsignedinteger], data: st.DataObject
+) -> None:
+    plane = np.random.default_rng(height).integers(0, 250, (height, width + 24)).astype(depth)[:, :width]
+    strips = data.draw(st.lists(st.integers(0, width // STRIP_PX - 1), min_size=1, max_size=5))
+    starts = np.array(strips) * STRIP_PX
+    expected = np.stack([plane[:, x : x + STRIP_PX] for x in starts])
+    np.testing.assert_array_equal(column_strips(plane, starts), expected)

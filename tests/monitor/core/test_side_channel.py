@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.core.side_channel import SIDE_NAMES, SIDE_SIZES, SIDE_VERSION, SideChannel
-from monitor.core.strips import StripFigures, measure_strips
+from monitor.core.side_channel import SIDE_NAMES, SIDE_SIZES, SIDE_VERSION, SideChannel, _quantile
+from monitor.core.strips import StripFigures, _median, measure_strips
 
 INDEX = {name: i for i, name in enumerate(SIDE_NAMES)}
 
@@ -114,3 +114,10 @@ def test_numbers_are_always_finite(pictures: list[tuple[int, bool]]) -> None:
         assert vector.shape == (len(SIDE_NAMES),)
         assert vector.dtype == np.float32
         assert np.isfinite(vector).all()
+
+
+@given(st.lists(st.floats(0, 255), min_size=1, max_size=300), st.floats(0, 1))
+def test_quantile_and_median_are_those_of_numpy(values: list[float], share: float) -> None:
+    array = np.array(values)
+    assert _quantile(array, share) == pytest.approx(np.quantile(array, share))
+    assert _median(array) == pytest.approx(np.median(array))

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
 from monitor.core.strips import StripFigures, flat_share, measure_strips
@@ -113,3 +115,39 @@ def test_a_textured_picture_has_hardly_a_flat_block_and_a_drawn_one_little_else(
     card[150:200, 200:400] = 220
     assert flat_share(strips(card)[1]) > 0.9
     assert flat_share(np.zeros((8, 8, 6), np.uint8)) == 0.0
+
+
+@given(st.integers(16, 80), st.integers(16, 160), st.integers(0, 2**32 - 1))
+def test_figures_are_those_of_each_strip_by_itself(height: int, width: int, seed: int) -> None:
+    """Written out pixel by pixel: lines of different strips must not touch each other."""
+    rng = np.random.default_rng(seed)
+    columns = rng.integers(0, 256, (3, height, 8), dtype=np.uint8)
+    rows = rng.integers(0, 256, (2, 8, width), dtype=np.uint8)
+    across, down = rows.astype(float), columns.astype(float).transpose(0, 2, 1)
+    found = measure_strips(columns, rows)
+
+    def size(lines: np.ndarray, distance: int) -> float:
+        return float(np.abs(lines[:, :, distance:] - lines[:, :, :-distance]).mean())
+
+    def curvature(lines: np.ndarray) -> np.ndarray:
+        return np.abs(np.diff(lines, n=2, axis=2)).mean(axis=(1, 2))
+
+    def ratio(above: float, below: float) -> float:
+        return float(np.log((above + 0.05) / (below + 0.05)))
+
+    assert found.laplacian == pytest.approx(curvature(across).mean())
+    assert found.laplacian_median == pytest.approx(np.median(curvature(across)))
+    assert found.comb_ratio == pytest.approx(np.log((size(down, 1) + 0.25) / (size(down, 2) + 0.25)))
+    before, here, after = down[:, :, :-2], down[:, :, 1:-1], down[:, :, 2:]
+    up, low = np.minimum(here - before, here - after), np.maximum(here - before, here - after)
+    teeth = ((up > 12) | (low < -12)) & (np.abs(after - before) < 10)
+    assert found.comb_share == pytest.approx(teeth.mean())
+    assert found.ratios[:5] == pytest.approx(
+        (
+            ratio(curvature(across).mean(), size(across, 1)),
+            ratio(size(across, 1), size(across, 2)),
+            ratio(size(across, 2), size(across, 4)),
+            ratio(curvature(down).mean(), size(down, 1)),
+            ratio(size(down, 1), size(down, 2)),
+        )
+    )
