@@ -10,7 +10,7 @@ help:
 	@echo "make demo   see vqwatch work: test feeds go bad, alerts come and clear"
 	@echo "make test   everything that is tested"
 	@echo "make check  formatter, linter, types, import contracts"
-	@echo "make bench  how many streams this machine holds; writes docs/benchmarks.md"
+	@echo "make bench  how many streams this machine holds; writes docs/benchmarks.md and benchmarks-live.md"
 	@echo "make long   what the tests try a few times, many times"
 	@echo "make soak   alert rules: 10,000 random traces and 100,000 stream-hours against the oracle"
 	@echo "make kills  the process killed 200 times while alerts come and go"
@@ -42,6 +42,7 @@ format: install-dev
 
 bench: install
 	$(BIN)/vqwatch bench --write docs/benchmarks.md $(ARGS)
+	$(BIN)/python -m benchmarks.live --write docs/benchmarks-live.md
 
 # What `make test` tries a few times, many times: random alert traces, kills of writers, hours of samples.
 long: install-dev

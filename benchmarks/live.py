@@ -1,4 +1,4 @@
-"""The whole monitor on live feeds, against its parts. ``python benchmarks/live.py --streams 1 2 4 10``.
+"""The whole monitor on live feeds, against its parts. ``python -m benchmarks.live --streams 1 2 4 10``.
 
 Every feed is H.264 in MPEG-TS over UDP, sent in real time by a process of its own, each at another place of the clip,
 so that their key frames do not come together. The monitor is ``vqwatch run``, with its broker, ledger and all, as it
@@ -25,6 +25,7 @@ import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,6 @@ import aiomqtt
 import av
 import numpy as np
 import psutil
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from engines.base import FeatureEngine
 from engines.bundle import BUNDLED
@@ -158,7 +157,9 @@ async def measure(clip: Path, count: int, seconds: float, idle_ms: float, busy_m
     ports = free_ports(count, socket.SOCK_DGRAM)
     (mqtt,) = free_ports(1, socket.SOCK_STREAM)
     sender = subprocess.Popen(  # noqa: ASYNC220 - nothing else happens meanwhile
-        [sys.executable, __file__, "--send", str(clip), "--ports", *map(str, ports)], stdin=subprocess.PIPE
+        [sys.executable, "-m", "benchmarks.live", "--send", str(clip), "--ports", *map(str, ports)],
+        stdin=subprocess.PIPE,
+        cwd=ROOT,
     )
     seen, connected = Seen(), asyncio.Event()
     listening = asyncio.create_task(listen(mqtt, seen, connected))
@@ -194,9 +195,10 @@ async def measure(clip: Path, count: int, seconds: float, idle_ms: float, busy_m
             monitor.terminate()
             await asyncio.to_thread(monitor.wait, 30)
             sender.kill()
-            sender.wait()
+            sender.communicate()
             listening.cancel()
             await reading
+            monitor.stderr.close()
     states = [s for of_one in seen.states.values() for s in of_one]
     ages = np.array([s.get("age_ms", np.nan) for s in states], float)
     spans = [(s[0], s[-1]) for s in seen.states.values()]
@@ -255,7 +257,7 @@ def table(rows: list[Row], costs: dict[str, list[float]], size: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 2, 4, 8])
@@ -265,7 +267,7 @@ def main() -> None:
     parser.add_argument("--write", type=Path, metavar="FILE", help="also write it below a heading of its own")
     parser.add_argument("--send", metavar="CLIP", help=argparse.SUPPRESS)
     parser.add_argument("--ports", type=int, nargs="+", help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     if args.send:
         with av.open(args.send) as source:
             length_s = (source.duration or 0) / av.time_base
@@ -290,11 +292,10 @@ def main() -> None:
     print(text)
     if args.write is not None:
         args.write.write_text(
-            "# The monitor on live feeds\n\nWritten by `python benchmarks/live.py --write FILE` (`make bench`): what "
+            "# The monitor on live feeds\n\nWritten by `python -m benchmarks.live --write FILE` (`make bench`): what "
             "the whole monitor spends, against its parts in the same run; the script says how.\n\n" + text
         )
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("PYTHONPATH", str(ROOT))
     main()

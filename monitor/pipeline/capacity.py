@@ -23,11 +23,8 @@ import psutil
 
 from engines.base import FeatureEngine
 from engines.preprocess import PictureCutter
-from monitor.core.detectors import Detectors
-from monitor.core.side_channel import SideChannel
-from monitor.core.strips import measure_strips
 from monitor.ingest.mailbox import Mailbox, OverflowPolicy
-from monitor.ingest.pyav_source import PyAvSource
+from monitor.ingest.pyav_source import Decoded, PyAvSource
 from monitor.ingest.source_thread import SourceThread
 from monitor.pipeline.batcher import Batcher
 from monitor.pipeline.bundle_scoring import BundleScoring
@@ -247,15 +244,22 @@ def _decoder(clip: Path) -> Callable[[], int]:
 
 
 def _preprocessor(scoring: BundleScoring, pictures: Sequence[av.VideoFrame]) -> Callable[[], int]:
-    cutter, side, detectors = PictureCutter(scoring.input), SideChannel(), Detectors(scoring.scoring.fps)
+    """All that is done to a picture between decoder and engine, by the sampler that does it in the pipeline."""
+    sampler = StreamSampler(
+        StreamId("part"),
+        scoring.input,
+        scoring.scoring.fps,
+        with_side_channel=scoring.with_side_channel,
+        emit=lambda _: None,
+        on_drop=lambda *_: None,
+    )
+    time_base = 1 / Fraction(scoring.scoring.fps)
     position = 0
 
     def step() -> int:
         nonlocal position
-        cut = cutter.cut(pictures[position % len(pictures)])
-        if scoring.with_side_channel:
-            side.push(cut.luma, measure_strips(cut.columns, cut.rows))
-        detectors.push(cut.luma)
+        picture = pictures[position % len(pictures)]
+        sampler.push(Decoded(picture, position, time_base, 0.0, False))
         position += 1
         return 1
 
