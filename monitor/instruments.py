@@ -27,6 +27,7 @@ def read_stream(task: StreamTask, state: StreamState | None) -> StreamReading:
         corrupt=counts.corrupt,
         packets_lost=counts.packets_lost,
         repeated=counts.repeated,
+        gaps=counts.gaps,
         epochs=counts.epochs,
         # A text made of it is made later, in another thread.
         reconnects=dict(task.reconnects),

@@ -71,6 +71,7 @@ _COUNTERS: tuple[tuple[str, str, Callable[[StreamReading], int]], ...] = (
         "Samples at which the source showed its last picture again, or nothing new.",
         lambda r: r.repeated,
     ),
+    ("source_gaps", "Gaps between the source's pictures of more than 1.5 usual frame durations.", lambda r: r.gaps),
     ("epochs", "Unbroken runs of media time begun: one a connection, and one a jump of its clock.", lambda r: r.epochs),
 )
 

@@ -46,6 +46,7 @@ class StreamReading(NamedTuple):
         corrupt: Pictures that lost something on their way or that the decoder found broken.
         packets_lost: Transport packets that never came.
         repeated: Ticks at which the source showed its last picture again, or nothing new.
+        gaps: Gaps between the source's pictures of more than 1.5 usual frame durations.
         epochs: Unbroken runs of media time begun.
         reconnects: Connections that ended and were tried again, by why they ended.
         rules: Its alert rules.
@@ -63,6 +64,7 @@ class StreamReading(NamedTuple):
     corrupt: int = 0
     packets_lost: int = 0
     repeated: int = 0
+    gaps: int = 0
     epochs: int = 0
     reconnects: Mapping[str, int] = _NONE
     rules: Sequence[RuleReading] = ()

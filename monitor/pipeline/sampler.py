@@ -32,6 +32,7 @@ class SamplerCounts:
         packets_lost: Transport packets that never came, by their continuity counters (MPEG-TS over UDP and TCP).
         repeated: Ticks at which the source itself showed its last picture again, or nothing new; never those at
             which the grid repeats a picture of a slower source.
+        gaps: Gaps between the source's pictures of more than 1.5 of their usual durations.
         epochs: Epochs begun.
         unsupported: Ticks whose picture could not be cut.
     """
@@ -41,6 +42,7 @@ class SamplerCounts:
     corrupt: int = 0
     packets_lost: int = 0
     repeated: int = 0
+    gaps: int = 0
     epochs: int = 0
     unsupported: int = 0
 
@@ -159,8 +161,10 @@ class StreamSampler:
             self._grid_began_90k = stamp.time_90k
             if self._epoch_began_90k is None:
                 self._epoch_began_90k = stamp.time_90k
+        gaps = self._grid.counts.gaps
         for tick in self._grid.push(stamp.time_90k, frame):
             self._sample(tick)
+        self.counts.gaps += self._grid.counts.gaps - gaps
 
     def end_epoch(self) -> None:
         """The connection ended: the last picture counts for its own duration."""

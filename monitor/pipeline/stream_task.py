@@ -16,6 +16,7 @@ from monitor.core.audio_level import AudioFacts, silence_s
 from monitor.core.backoff import Backoff
 from monitor.core.bands import band_of
 from monitor.core.baseline import Baseline
+from monitor.core.cadence import CadenceWatch
 from monitor.core.detectors import Detectors
 from monitor.core.evidence import AlertTrail, Evidence, Moment
 from monitor.core.expected_format import ExpectedFormat
@@ -195,6 +196,7 @@ class StreamTask:
         self._history: deque[_Counters] = deque(maxlen=_CORRUPT_WINDOW_S + 1)
         self._judgement: Judgement | None = None
         self._silent = False
+        self._cadence = CadenceWatch()
         self._repeats = RepeatLimit()
         #: The pictures of its last seconds; None where none are kept.
         self.stills = StillRing(settings.stills_s) if settings.stills_s > 0 else None
@@ -507,6 +509,7 @@ class StreamTask:
         sound = self._source.sound if self._source is not None else None
         silent_s = silence_s(sound, now)
         self._tell_silence(sound, silent_s)
+        self._tell_cadence()
         fps_in = self._fps_in()
         metrics = stream_metrics(
             judged, seen, view, drop=drop, fps_in=fps_in, format_mismatch=self._mismatch, silence_s=silent_s
@@ -567,6 +570,14 @@ class StreamTask:
             levels = ",".join(f"{level:.1f}" for level in sound.levels_dbfs)
             log.info("stream=%s event=%s levels_dbfs=%s", self.id, "silent" if silent else "sounding", levels)
             self._silent = silent
+
+    def _tell_cadence(self) -> None:
+        counts = self._counts
+        change = self._cadence.second(counts.ticks, counts.repeated, counts.gaps)
+        if change is None:
+            return
+        event = "even" if change.even else "uneven"
+        log.info("stream=%s event=%s repeated=%d gaps=%d", self.id, event, change.repeats, change.gaps)
 
     def _judge(self, now: float, seen: Observation) -> Judgement:
         judged = self._machine.judge(now, seen)
