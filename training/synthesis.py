@@ -76,7 +76,9 @@ class ClipFacts:
     second_level: int = 0
 
 
-def make_group(content: Content, others: list[Content], kind: str, out: Path, seed: int) -> str:
+def make_group(
+    content: Content, others: list[Content], kind: str, out: Path, seed: int, *, redraw: bool = False
+) -> str:
     """One content clean, as one benign variant, and under one impairment at all five levels; written to one file.
 
     The contribution encode that most clips get is drawn for each by itself, as feeds differ in that, too.
@@ -89,6 +91,8 @@ def make_group(content: Content, others: list[Content], kind: str, out: Path, se
         kind: A cause, or MIXED.
         out: Folder.
         seed: Draws everything.
+        redraw: Draw the impairment anew for each level, its codec, phases and kind of fault: as different feeds that
+            are bad in the same way differ, not as one that gets worse.
 
     Returns:
         The file's name. An existing file is kept, so an interrupted run goes on.
@@ -96,7 +100,7 @@ def make_group(content: Content, others: list[Content], kind: str, out: Path, se
     Raises:
         ValueError: No content moves enough.
     """
-    target = out / f"{kind}.{seed}.npz"
+    target = out / f"{kind}{'-redrawn' if redraw else ''}.{seed}.npz"
     if target.exists():
         return target.name
     rng = np.random.default_rng(seed)
@@ -131,16 +135,15 @@ def make_group(content: Content, others: list[Content], kind: str, out: Path, se
         keep(mild_encode(pictures, rng, SAMPLE_FPS), ticks, 0, benign)
     # One impairment that gets worse: its codec, phases and kind of fault are drawn once, only its strength changes.
     # Drawn anew for each level, a coarser MPEG-2 would be ranked below a finer x264, which says nothing of either.
-    drawn = int(rng.integers(1 << 32))
+    drawn = None if redraw else int(rng.integers(1 << 32))
     for level in steps:
         chain = sorted(
             [(worst, level), *([(second, second_level)] if second else [])], key=lambda s: _CHAIN.index(s[0])
         )
         pictures = iter(clean)
         for position, (step_kind, step_level) in enumerate(chain):
-            pictures = distort(
-                pictures, step_kind, step_level, seed=np.random.default_rng([drawn, position]), fps=SAMPLE_FPS
-            )
+            own = rng if drawn is None else np.random.default_rng([drawn, position])
+            pictures = distort(pictures, step_kind, step_level, seed=own, fps=SAMPLE_FPS)
         if chain[-1][0] != "compression" or rng.random() < 0.5:
             pictures = mild_encode(pictures, rng, SAMPLE_FPS)
         keep(pictures, [Tick()] * CLIP_LENGTH, level, "")

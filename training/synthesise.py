@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--controls", type=int, default=16, metavar="N", help="hold-out contents in every benign variant"
     )
     parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS, help="impairments of the groups")
+    parser.add_argument(
+        "--redraw", action="store_true", help="draw each level's impairment anew (codec, phases, kind of fault)"
+    )
     parser.add_argument("--jobs", type=int, default=multiprocessing.cpu_count(), metavar="N", help="processes")
     parser.add_argument("--seed", type=int, default=1, metavar="N")
 
@@ -53,8 +57,10 @@ def run(args: argparse.Namespace) -> int:
     jobs: list[Job] = [
         *picture_jobs(train, args.pictures, args.out / "pictures", args.seed),
         *picture_jobs(held, -(-args.pictures // 10), args.out / "pictures-holdout", args.seed + 1),
-        *clip_jobs(train, args.groups, args.out / "clips", args.seed + 2, args.kinds),
-        *clip_jobs(held, args.holdout_groups, args.out / "clips-holdout", args.seed + 3, args.kinds),
+        *clip_jobs(train, args.groups, args.out / "clips", args.seed + 2, args.kinds, redraw=args.redraw),
+        *clip_jobs(
+            held, args.holdout_groups, args.out / "clips-holdout", args.seed + 3, args.kinds, redraw=args.redraw
+        ),
         *control_jobs(held, args.controls, args.out / "controls-holdout", args.seed + 4),
     ]
     with multiprocessing.get_context("spawn").Pool(args.jobs, maxtasksperchild=20) as pool:
@@ -69,7 +75,15 @@ def run(args: argparse.Namespace) -> int:
 Job = tuple[Callable[..., str], tuple[object, ...]]
 
 
-def clip_jobs(contents: list[Content], groups: int, out: Path, seed: int, kinds: Sequence[str] = KINDS) -> list[Job]:
+def clip_jobs(
+    contents: list[Content],
+    groups: int,
+    out: Path,
+    seed: int,
+    kinds: Sequence[str] = KINDS,
+    *,
+    redraw: bool = False,
+) -> list[Job]:
     """Groups spread evenly over kinds and contents; clips come up as often as six stills."""
     if not contents or not groups:
         return []
@@ -77,7 +91,7 @@ def clip_jobs(contents: list[Content], groups: int, out: Path, seed: int, kinds:
     weights = np.array([6.0 if c.is_video else 1.0 for c in contents])
     order = rng.choice(len(contents), size=groups, p=weights / weights.sum())
     return [
-        (make_group, (contents[c], contents, kinds[i % len(kinds)], out, seed * 100_000 + i))
+        (partial(make_group, redraw=redraw), (contents[c], contents, kinds[i % len(kinds)], out, seed * 100_000 + i))
         for i, c in enumerate(order)
     ]
 

@@ -86,6 +86,10 @@ def test_levels_of_a_group_differ_in_strength_alone(
     assert [level for _, level, _ in drawn] == [1, 2, 3, 4, 5] * 2
     assert len({state for _, _, state in drawn[:5]}) == len({state for _, _, state in drawn[5:]}) == 1
     assert drawn[0][2] != drawn[5][2]
+    drawn.clear()
+    name = make_group(stills[0], stills, "flicker", tmp_path, 4, redraw=True)
+    assert name == "flicker-redrawn.4.npz"
+    assert len({state for _, _, state in drawn}) == 5
 
 
 def test_a_mixed_group_names_the_worse_of_two(stills: list[Content], tmp_path: Path) -> None:
