@@ -1,7 +1,7 @@
-"""Threads or processes for readers of feeds: what each costs. ``python benchmarks/readers.py --readers 64``.
+"""Threads or processes for readers of feeds: what each costs. ``python -m benchmarks.readers --readers 64``.
 
-Every reader decodes a small TCP feed at 25 fps. In one process the event loop's lag and the CPU are measured while all
-read; a reader process is measured from its start to its first picture, then for its memory and CPU.
+Every reader decodes a small TCP feed at 25 fps and makes the bundled model's samples of it, as in ``vqwatch run``; they
+are not scored. Feeds come from a process of their own, whose CPU is not counted.
 """
 
 from __future__ import annotations
@@ -9,101 +9,90 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import os
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import av
 import psutil
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
+from engines.bundle import BUNDLED, bundles_folder, load_bundle
 from monitor.ingest.pyav_source import PyAvSource
 from monitor.observe.loop_lag import LoopLag
-from monitor.types import StreamId
+from monitor.pipeline.bundle_scoring import BundleScoring
+from monitor.pipeline.reader import ReaderEvents, Readers, ReaderSetup, ThreadReaders
+from monitor.pipeline.reader_process import ProcessReaders
+from monitor.pipeline.reader_server import ReaderServer
+from monitor.types import Sample, StreamId
 from tests.fixtures.transport import TransportFeed, make_programme
 
-_READER = """
-import sys, threading, time
-from monitor.ingest.pyav_source import PyAvSource
-source = PyAvSource(sys.argv[1], stream="cam", live=True, open_timeout_s=60.0, read_timeout_s=30.0)
-source.open()
-print("open", time.process_time(), flush=True)
-for _ in source.frames(threading.Event(), 1):
-    pass
-"""
 
-
-def read(url: str, stop: threading.Event, opened: threading.Barrier) -> None:
-    """One reader thread."""
-    source = PyAvSource(url, stream=StreamId("cam"), live=True, open_timeout_s=60.0, read_timeout_s=30.0)
-    source.open(stop)
-    opened.wait()
-    for _ in source.frames(stop, 1):
-        pass
-
-
-async def watched(seconds: float) -> LoopLag:
-    """The lag of an event loop beside whatever else goes on."""
+async def lag_beside(seconds: float) -> float:
+    """p99 of an event loop's lag beside whatever else goes on, ms."""
     lag = LoopLag(interval_s=0.005, window=100_000)
     watching = asyncio.create_task(lag.run())
     await asyncio.sleep(seconds)
     watching.cancel()
-    return lag
+    return lag.percentile_ms(0.99)
 
 
-def threads(urls: list[str], seconds: float) -> None:
-    """All readers as threads of this process."""
-    process, stop = psutil.Process(), threading.Event()
-    opened = threading.Barrier(len(urls) + 1)
-    idle = asyncio.run(watched(2.0))
-    before_mb, began_s = process.memory_info().rss / 1e6, time.monotonic()
-    running = [threading.Thread(target=read, args=(url, stop, opened), daemon=True) for url in urls]
-    for thread in running:
-        thread.start()
-    opened.wait()
-    opened_s = time.monotonic() - began_s
-    cpu = time.process_time()
-    lag = asyncio.run(watched(seconds))
-    cpu = (time.process_time() - cpu) / seconds
-    memory = process.memory_info().rss / 1e6 - before_mb
-    stop.set()
-    for thread in running:
-        thread.join()
-    print(f"threads: {len(urls)} readers, open after {opened_s:.1f} s, {memory / len(urls):.1f} MB each")
-    print(f"threads: {1000 * cpu / len(urls):.1f} ms of CPU a second each")
-    print(f"threads: loop lag p99 {lag.percentile_ms(0.99):.1f} ms, {idle.percentile_ms(0.99):.1f} ms without readers")
+def used() -> tuple[float, float]:
+    """CPU seconds and bytes of this process and all below it, shared memory once."""
+    here = psutil.Process()
+    below = [child for child in here.children(recursive=True) if "--send" not in child.cmdline()]
+    cpu = sum(sum(process.cpu_times()[:2]) for process in (here, *below))
+    return cpu, here.memory_full_info().uss + sum(process.memory_full_info().uss for process in below)
 
 
-def processes(urls: list[str], seconds: float) -> None:
-    """A process for each reader."""
+async def measure(name: str, urls: list[str], seconds: float, make: Callable[[ReaderSetup], Readers]) -> None:
+    """Reads all feeds at once."""
+    scoring = BundleScoring.of(load_bundle(bundles_folder() / BUNDLED))
+    setup = ReaderSetup(StreamId("cam"), scoring.input, (scoring.scoring.fps,), scoring.with_side_channel)
+    opened = asyncio.Semaphore(0)
+    ages: list[float] = []
+
+    def sampled(sample: Sample) -> None:
+        ages.append(time.monotonic() - sample.received_s)
+
+    def failed(error: Exception | None) -> None:
+        raise SystemExit(f"a reader ended: {error}")
+
+    events = ReaderEvents(sampled, lambda *_: None, lambda _: None, lambda _: opened.release(), failed)
+    idle = await lag_beside(2.0)
+    cpu_before, bytes_before = used()
     began_s = time.monotonic()
-    children = [
-        subprocess.Popen([sys.executable, "-c", _READER, url], stdout=subprocess.PIPE, text=True) for url in urls
-    ]
-    start_cpu = []
-    for child in children:
-        assert child.stdout is not None
-        start_cpu.append(float(child.stdout.readline().split()[1]))
+    all_readers = []
+    for url in urls:
+        readers = make(setup)
+        source = partial(PyAvSource, url, stream=StreamId("cam"), live=True, open_timeout_s=60.0, read_timeout_s=30.0)
+        readers.connect(source, events, 0).start()
+        all_readers.append(readers)
+    for _ in urls:
+        await opened.acquire()
     opened_s = time.monotonic() - began_s
-    known = [psutil.Process(child.pid) for child in children]
-    before = [sum(child.cpu_times()[:2]) for child in known]
-    time.sleep(seconds)
-    cpu = sum(sum(child.cpu_times()[:2]) - then for child, then in zip(known, before, strict=True)) / seconds
-    memory = sum(child.memory_full_info().uss for child in known) / 1e6
-    for child in children:
-        child.kill()
-        child.communicate()
+    await asyncio.sleep(2.0)
+    cpu_start, _ = used()
+    ages.clear()
+    lag = await lag_beside(seconds)
+    cpu, size = used()
     count = len(urls)
-    print(f"processes: {count} readers, open after {opened_s:.1f} s, {memory / count:.1f} MB each (not shared)")
+    first = (cpu_start - cpu_before) / count
+    steady = 1000 * (cpu - cpu_start) / seconds / count
+    age = 1000 * sorted(ages)[int(0.99 * len(ages))]
     print(
-        f"processes: {sum(start_cpu) / count:.2f} s of CPU to the first picture, {1000 * cpu / count:.1f} ms a second"
+        f"{name}: {count} readers, all open after {opened_s:.1f} s, {first:.2f} s of CPU each until 2 s later; "
+        f"{(size - bytes_before) / count / 1e6:.1f} MB and {steady:.1f} ms of CPU a second each; "
+        f"{len(ages) / seconds / count:.1f} samples a second each, p99 {age:.0f} ms old; "
+        f"loop lag p99 {lag:.1f} ms, {idle:.1f} ms without readers"
     )
+    sys.stdout.flush()
+    for readers in all_readers:
+        readers.close()
 
 
 def callback_cost() -> None:
@@ -130,29 +119,53 @@ def sender(path: str, count: int) -> None:
         signal.pause()
 
 
+def read(mode: str, urls: list[str], seconds: float) -> None:
+    """One mode, in a process that has done nothing else."""
+    if mode == "threads":
+        asyncio.run(measure(mode, urls, seconds, ThreadReaders))
+        return
+    server = ReaderServer()
+    asyncio.run(measure(mode, urls, seconds, partial(ProcessReaders, server)))
+    server.close()
+
+
 def main() -> None:
-    """Measures."""
+    """Measures both."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--readers", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--send", metavar="FILE", help=argparse.SUPPRESS)
+    parser.add_argument("--mode", help=argparse.SUPPRESS)
+    parser.add_argument("--urls", nargs="+", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.send:
         sender(args.send, args.readers)
         return
+    if args.mode:
+        read(args.mode, args.urls, args.seconds)
+        return
     callback_cost()
+    itself = [
+        sys.executable,
+        "-m",
+        "benchmarks.readers",
+        "--readers",
+        str(args.readers),
+        "--seconds",
+        str(args.seconds),
+    ]
     with tempfile.TemporaryDirectory() as folder:
-        for measure in (threads, processes):
-            command = [sys.executable, __file__, "--send", f"{folder}/clip.ts", "--readers", str(args.readers)]
-            sending = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-            assert sending.stdout is not None
-            try:
-                measure(sending.stdout.readline().split(), args.seconds)
-            finally:
-                sending.kill()
-                sending.communicate()
+        for mode in ("threads", "processes"):
+            with subprocess.Popen(
+                [*itself, "--send", f"{folder}/clip.ts"], stdout=subprocess.PIPE, text=True
+            ) as sending:
+                assert sending.stdout is not None
+                try:
+                    urls = sending.stdout.readline().split()
+                    subprocess.run([*itself, "--mode", mode, "--urls", *urls], check=True)
+                finally:
+                    sending.kill()
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("PYTHONPATH", str(Path(__file__).resolve().parents[1]))
     main()

@@ -16,6 +16,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,9 @@ from monitor.pipeline.bundle_scoring import BundleScoring
 from monitor.pipeline.fallback import FallbackEngine
 from monitor.pipeline.inference import InferenceThread
 from monitor.pipeline.load import LOOK_S, LoadWatch
+from monitor.pipeline.reader import ThreadReaders
+from monitor.pipeline.reader_process import ProcessReaders
+from monitor.pipeline.reader_server import ReaderServer
 from monitor.pipeline.stream_task import StreamTask
 from monitor.publish import wire
 from monitor.publish.embedded import EmbeddedBroker
@@ -137,6 +141,7 @@ class Monitor:
         self._engine_failed_s = 0.0
         #: Samples a second and the engine's busy share, as they were last told.
         self._rates = (0.0, 0.0)
+        self._reader_server = ReaderServer() if config.ingest.readers == "processes" else None
         self._version = version("vqwatch")
         self._lag = LoopLag()
         self._service_manager = ServiceManager()
@@ -199,6 +204,8 @@ class Monitor:
         Raises:
             MonitorError: A port is taken, the broker's address is wrong, or another monitor uses the data directory.
         """
+        if self._reader_server is not None:
+            await asyncio.to_thread(self._reader_server.start)
         try:
             async with contextlib.AsyncExitStack() as stack:
                 if self._config.data_dir is not None:
@@ -254,6 +261,8 @@ class Monitor:
                             await self._shut_down(batching)
         finally:
             self._inference.close()
+            if self._reader_server is not None:
+                await asyncio.to_thread(self._reader_server.close)
         log.info("event=stopped")
 
     async def _open_history(self, folder: Path, stack: contextlib.AsyncExitStack) -> None:
@@ -317,6 +326,7 @@ class Monitor:
         id_ = StreamId(section.id)
         plan = self._plans[id_]
         alerting = self._rules[id_]
+        server = self._reader_server
         book = AlertBook(
             id_,
             alerting.rules,
@@ -336,6 +346,7 @@ class Monitor:
             on_info=self._publish_info,
             expected=alerting.expected,
             lower=self._lower,
+            readers=ThreadReaders if server is None else partial(ProcessReaders, server),
         )
 
     def _dashboard(self) -> DashboardServer:
@@ -685,7 +696,7 @@ class Monitor:
             engine=self._engine.info.name,
             engine_busy=min(1.0, busy),
             outbox=publisher.counts.pending,
-            rss_mb=self._process.memory_info().rss / 1e6,
+            rss_mb=(self._process.memory_info().rss + sum(task.reader_bytes for task in self.streams.values())) / 1e6,
             loop_lag_ms=self._lag.percentile_ms(0.99),
             shed=self._load.shed,
             ledger=_keeping(self._alert_log),

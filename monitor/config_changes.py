@@ -51,6 +51,10 @@ def prepare(present: Config, wanted: Config) -> PreparedConfig:
         fixed.append("broker")
     kept = {name: getattr(present, name) for name in fixed}
     needs_restart = [key for name in fixed for key in _differences(name, kept[name], getattr(wanted, name))]
+    readers = present.ingest.readers
+    if wanted.ingest.readers != readers:
+        needs_restart.append("ingest.readers")
+        kept["ingest"] = wanted.ingest.model_copy(update={"readers": readers})
     config = wanted.model_copy(update=kept)
     return PreparedConfig(
         config,

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import partial
 
 
 class SourceCode(StrEnum):
@@ -49,6 +50,10 @@ class SourceError(MonitorError):
         super().__init__(message)
         self.code = code
         self.transient = transient
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # It comes out of reader processes.
+        return partial(SourceError, transient=self.transient), (str(self), self.code)
 
 
 class PublishError(MonitorError):

@@ -31,6 +31,7 @@ def read_stream(task: StreamTask, state: StreamState | None) -> StreamReading:
         epochs=counts.epochs,
         # A text made of it is made later, in another thread.
         reconnects=dict(task.reconnects),
+        reader_deaths=task.reader_deaths,
         rules=[
             RuleReading(rule, book.severity(rule), book.is_raised(rule), raised) for rule, raised in book.raises.items()
         ],

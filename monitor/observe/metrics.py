@@ -73,6 +73,7 @@ _COUNTERS: tuple[tuple[str, str, Callable[[StreamReading], int]], ...] = (
     ),
     ("source_gaps", "Gaps between the source's pictures of more than 1.5 usual frame durations.", lambda r: r.gaps),
     ("epochs", "Unbroken runs of media time begun: one a connection, and one a jump of its clock.", lambda r: r.epochs),
+    ("reader_deaths", "Times that its decoder took its process along.", lambda r: r.reader_deaths),
 )
 
 

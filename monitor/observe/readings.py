@@ -49,6 +49,7 @@ class StreamReading(NamedTuple):
         gaps: Gaps between the source's pictures of more than 1.5 usual frame durations.
         epochs: Unbroken runs of media time begun.
         reconnects: Connections that ended and were tried again, by why they ended.
+        reader_deaths: Times that its decoder took its process along.
         rules: Its alert rules.
     """
 
@@ -67,6 +68,7 @@ class StreamReading(NamedTuple):
     gaps: int = 0
     epochs: int = 0
     reconnects: Mapping[str, int] = _NONE
+    reader_deaths: int = 0
     rules: Sequence[RuleReading] = ()
 
 

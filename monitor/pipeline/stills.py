@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from fractions import Fraction
 
 import av
@@ -63,12 +64,12 @@ class StillCamera:
     """Takes stills of one connection's pictures. Belongs to its decode thread.
 
     Args:
-        ring: Where they go.
+        keep: Takes each still.
         width: Of a still, pixels; smaller pictures stay as they are. The height follows.
     """
 
-    def __init__(self, ring: StillRing, width: int) -> None:
-        self._ring = ring
+    def __init__(self, keep: Callable[[Still], object], width: int) -> None:
+        self._keep = keep
         self._width = width
         self._scaler = VideoReformatter()
         self._encoder: VideoCodecContext | None = None
@@ -80,7 +81,7 @@ class StillCamera:
             return
         self._due_s = received_s + PERIOD_S
         try:
-            self._ring.add(self._still(picture, received_s))
+            self._keep(self._still(picture, received_s))
         except (av.FFmpegError, ValueError):
             # A format that cannot be scaled: such pictures get no score either, and that is told.
             self._encoder = None

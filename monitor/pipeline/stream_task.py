@@ -17,8 +17,7 @@ from monitor.core.backoff import Backoff
 from monitor.core.bands import band_of
 from monitor.core.baseline import Baseline
 from monitor.core.cadence import CadenceWatch
-from monitor.core.detectors import Detectors
-from monitor.core.evidence import AlertTrail, Evidence, Moment
+from monitor.core.evidence import AlertTrail, Evidence, Moment, Still
 from monitor.core.expected_format import ExpectedFormat
 from monitor.core.loops import LONGEST_LOOP_S
 from monitor.core.metrics import stream_metrics
@@ -27,14 +26,14 @@ from monitor.core.repeats import RepeatLimit
 from monitor.core.stream_state import Event, Judgement, Link, Observation, StreamStateMachine
 from monitor.errors import SourceCode, SourceError
 from monitor.ingest.mailbox import Mailbox, OverflowPolicy
-from monitor.ingest.source_thread import Source, SourceThread
+from monitor.ingest.source_thread import Source
 from monitor.pipeline.batcher import Batcher
 from monitor.pipeline.bundle_scoring import BundleScoring
-from monitor.pipeline.connection import SampledSource
 from monitor.pipeline.deinterlacer import Deinterlace
-from monitor.pipeline.sampler import SamplerCounts, StreamSampler
+from monitor.pipeline.reader import Reader, ReaderEvents, Readers, ReaderSetup, Readings, ThreadReaders
+from monitor.pipeline.sampler import SamplerCounts
 from monitor.pipeline.scored_stream import ScoredStream
-from monitor.pipeline.stills import StillCamera, StillRing
+from monitor.pipeline.stills import StillRing
 from monitor.types import (
     AlertEvent,
     Condition,
@@ -138,6 +137,7 @@ class StreamTask:
         on_info: Told what the stream is, on each connection.
         expected: What the feed should be.
         lower: The bundle at lower rates, by rung from 1.
+        readers: Makes what reads its connections; threads of this process where none is given.
         clock: Monotonic seconds.
         rng: Jitter of reconnection.
     """
@@ -153,6 +153,7 @@ class StreamTask:
         on_info: Callable[[StreamId, StreamInfo], None],
         expected: ExpectedFormat | None = None,
         lower: Sequence[BundleScoring] = (),
+        readers: Callable[[ReaderSetup], Readers] = ThreadReaders,
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
     ) -> None:
@@ -176,10 +177,8 @@ class StreamTask:
             domain_limit=scoring.domain_limit,
             lower=[rung.scoring for rung in lower],
         )
-        self._counts = SamplerCounts()
-        self._sampler: StreamSampler | None = None
-        self._source: Source | None = None
-        self._detectors = Detectors(scoring.scoring.fps, settings.longest_loop_s)
+        self._readers = readers(self._reader_setup())
+        self._reader: Reader | None = None
         self._machine = StreamStateMachine(clock(), limits=settings.limits)
         self._rng = rng or random.Random()
         self._backoff = Backoff(cap_s=settings.max_backoff_s, rng=self._rng)
@@ -209,8 +208,18 @@ class StreamTask:
 
     @property
     def counts(self) -> SamplerCounts:
-        """What the decode threads have seen."""
-        return self._counts
+        """What its readers have seen."""
+        return self._readers.counts
+
+    @property
+    def reader_deaths(self) -> int:
+        """Times that a decoder took its reader's process along."""
+        return self._readers.deaths
+
+    @property
+    def reader_bytes(self) -> int:
+        """Memory of its reader's process that is no other's; 0 for a thread."""
+        return self._readers.memory_bytes
 
     def age_s(self) -> float | None:
         """Age of the newest sample in the score, now; None before the first."""
@@ -231,8 +240,8 @@ class StreamTask:
     def rung(self, rung: int) -> None:
         lower = rung > self._rung
         self._rung = rung
-        if self._sampler is not None:
-            self._sampler.rung = rung
+        if self._reader is not None:
+            self._reader.set_rung(rung)
         if lower:
             # What waits is late already, and would keep the pictures of the lower rate waiting.
             self.scored.mailbox.discard(DropCause.SHED)
@@ -280,6 +289,19 @@ class StreamTask:
         finally:
             await self._drain()
             self.scored.mailbox.close()
+            self._readers.close()
+
+    def _reader_setup(self) -> ReaderSetup:
+        settings = self.settings
+        return ReaderSetup(
+            self.id,
+            self._bundle.input,
+            tuple(rung.scoring.fps for rung in self._rungs),
+            self._bundle.with_side_channel,
+            settings.longest_loop_s,
+            settings.still_width if settings.stills_s > 0 else 0,
+            settings.deinterlace,
+        )
 
     def _turn_to_next(self) -> None:
         if self._next is None:
@@ -289,7 +311,7 @@ class StreamTask:
         self._called.clear()
         self.scored.mailbox.limit(settings.mailbox, settings.max_staleness_s)
         self.settings = settings
-        self._detectors = Detectors(self._bundle.scoring.fps, settings.longest_loop_s)
+        self._readers.change(self._reader_setup())
         self._machine = StreamStateMachine(self._clock(), limits=settings.limits)
         self._backoff = Backoff(cap_s=settings.max_backoff_s, rng=self._rng)
         self._baseline = Baseline()
@@ -307,72 +329,62 @@ class StreamTask:
         """One attempt, to its end; the error that ended it."""
         ended: asyncio.Future[Exception | None] = self._loop.create_future()
         self._machine.on(Event.OPENING, self._clock())
-        sampler = StreamSampler(
-            self.id,
-            self._bundle.input,
-            self._bundle.scoring.fps,
-            with_side_channel=self._bundle.with_side_channel,
-            emit=lambda sample: self._emit(sampler, sample),
-            on_drop=self.scored.dropped_before,
-            counts=self._counts,
-            detectors=self._detectors,
-            lower=[rung.scoring.fps for rung in self._rungs[1:]],
-            rung=self._rung,
-            camera=None if self.stills is None else StillCamera(self.stills, self.settings.still_width),
-            deinterlace=self.settings.deinterlace,
+        reader = self._readers.connect(
+            self._connect,
+            ReaderEvents(
+                sample=lambda sample: self._emit(reader, sample),
+                dropped=self.scored.dropped_before,
+                still=self._keep_still,
+                opened=self._opened,
+                ended=lambda error: None if ended.done() else ended.set_result(error),
+            ),
+            self._rung,
         )
-        self._sampler = sampler
-        self._source = source = SampledSource(self._connect(), sampler)
+        self._reader = reader
         self._seen_pictures = self._seen_advanced = 0
-        thread = SourceThread(
-            source,
-            name=f"vqwatch-source[{self.id}]",
-            epoch=self._counts.epochs + 1,
-            loop=self._loop,
-            on_frame=sampler.push,
-            on_opened=self._opened,
-            on_ended=lambda error: None if ended.done() else ended.set_result(error),
-        )
-        thread.start()
+        reader.start()
         called = asyncio.ensure_future(self._called.wait())
         waiting: list[asyncio.Future[Any]] = [ended, called]
         try:
             while not ended.done():
                 await asyncio.wait(waiting, timeout=_WATCH_S, return_when=asyncio.FIRST_COMPLETED)
                 if self._stopping.is_set():
-                    thread.stop()
+                    reader.stop()
                     return None
                 if self._next is not None:
-                    await self._let_go(thread, ended)
+                    await self._let_go(reader, ended)
                     return None
                 given_up = self._watch()
                 if given_up is not None and not ended.done():
-                    # It ends by itself at its next packet or time-out, or hangs on; either way it is not waited for.
-                    thread.abandon()
+                    reader.abandon()
                     self._ended(given_up)
                     return given_up
             self._watch()
         finally:
             called.cancel()
-            self._sampler = self._source = None
+            self._reader = None
         error = ended.result()
         self._ended(error)
         return error
 
-    async def _let_go(self, thread: SourceThread, ended: asyncio.Future[Exception | None]) -> None:
+    async def _let_go(self, reader: Reader, ended: asyncio.Future[Exception | None]) -> None:
         """Ends a connection and waits for it, within limits: the next one may need its port."""
-        thread.stop()
+        reader.stop()
         stopping = asyncio.ensure_future(self._stopping.wait())
         waiting: list[asyncio.Future[Any]] = [ended, stopping]
         await asyncio.wait(waiting, timeout=self.settings.hang_s, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         if not ended.done():
-            thread.abandon()
+            reader.abandon()
 
-    def _emit(self, sampler: StreamSampler, sample: Sample) -> None:
-        # An abandoned thread may come back to life; its samples belong to a connection that is over.
-        if self._sampler is sampler:
+    def _emit(self, reader: Reader, sample: Sample) -> None:
+        # An abandoned reader may come back to life; its samples belong to a connection that is over.
+        if self._reader is reader:
             self.scored.emit(sample)
+
+    def _keep_still(self, still: Still) -> None:
+        if self.stills is not None:
+            self.stills.add(still)
 
     def _make_mailbox(self, on_drop: Callable[[Sample, DropCause], None]) -> Mailbox[Sample]:
         def wake() -> None:
@@ -455,11 +467,11 @@ class StreamTask:
     def _watch(self) -> SourceError | None:
         """Tells the machine what the connection gave; why it is to be given up, if it is."""
         now = self._clock()
-        sampler, source, machine = self._sampler, self._source, self._machine
-        assert sampler is not None
-        assert source is not None
-        machine.clocks.heard(source.heard_s)
-        pictures, advanced = sampler.pictures, sampler.advanced
+        machine = self._machine
+        assert self._reader is not None
+        readings = self._reader.readings
+        machine.clocks.heard(readings.heard_s)
+        pictures, advanced = readings.pictures, readings.advanced
         if pictures != self._seen_pictures:
             self._seen_pictures = pictures
             machine.clocks.decoded(now)
@@ -486,11 +498,13 @@ class StreamTask:
         shed = self._rung > 0
         view = self.scored.view()
         balance = self.scored.ledger.balance()
-        self._history.append(_Counters(now, self._counts.frames, self._counts.corrupt))
+        counts = self.counts
+        self._history.append(_Counters(now, counts.frames, counts.corrupt))
         newest = self.scored.newest
-        self._tell_changes()
+        readings = Readings() if self._reader is None else self._reader.readings
+        self._tell_changes(readings)
         # The detectors' results do not wait for the engine: a picture is black or frozen whoever scores it.
-        latest = self._sampler.latest if self._sampler is not None else None
+        latest = readings.latest
         age_s = self.age_s()
         corrupt_share = self._corrupt_share()
         seen = Observation(
@@ -506,11 +520,10 @@ class StreamTask:
         known = judged.status is not Status.UNKNOWN
         healthy = judged.condition is Condition.OK and not shed
         drop = self._baseline.push(view.score if known else None, healthy)
-        sound = self._source.sound if self._source is not None else None
-        silent_s = silence_s(sound, now)
-        self._tell_silence(sound, silent_s)
+        silent_s = silence_s(readings.sound, now)
+        self._tell_silence(readings.sound, silent_s)
         self._tell_cadence()
-        fps_in = self._fps_in()
+        fps_in = self._fps_in(readings.fps)
         metrics = stream_metrics(
             judged, seen, view, drop=drop, fps_in=fps_in, format_mismatch=self._mismatch, silence_s=silent_s
         )
@@ -520,14 +533,14 @@ class StreamTask:
         state = StreamState(
             ts=int(now_utc * 1000),
             seq=self._seq,
-            epoch=self._counts.epochs,
+            epoch=counts.epochs,
             status=judged.status,
             condition=judged.condition,
             coverage=view.coverage if known else 0.0,
             samples=balance.scored,
             dropped=balance.dropped_total,
-            corrupt=self._counts.corrupt,
-            repeated=self._counts.repeated,
+            corrupt=counts.corrupt,
+            repeated=counts.repeated,
             sample_fps=float(self._rungs[self._rung].scoring.fps),
             model=self._bundle.bundle.model_id,
             pts_s=newest.pts_s if newest is not None else None,
@@ -572,7 +585,7 @@ class StreamTask:
             self._silent = silent
 
     def _tell_cadence(self) -> None:
-        counts = self._counts
+        counts = self.counts
         change = self._cadence.second(counts.ticks, counts.repeated, counts.gaps)
         if change is None:
             return
@@ -603,12 +616,11 @@ class StreamTask:
         # Damaged pictures that never came out are no frames.
         return min(1.0, (last.damaged - first.damaged) / frames) if frames > 0 else None
 
-    def _fps_in(self) -> float | None:
+    def _fps_in(self, measured: float | None) -> float | None:
         """The source's frame rate by its time stamps; 0 while no video comes, its arrival where it has no stamps."""
-        sampler = self._sampler
-        if sampler is None or self._machine.link is not Link.LIVE:
-            return None if self._counts.frames == 0 else 0.0
-        return sampler.frame_rate.fps or self._arrival_rate()
+        if self._reader is None or self._machine.link is not Link.LIVE:
+            return None if self.counts.frames == 0 else 0.0
+        return measured or self._arrival_rate()
 
     def _arrival_rate(self) -> float | None:
         last = self._history[-1]
@@ -616,13 +628,13 @@ class StreamTask:
         elapsed = last.at_s - first.at_s
         return (last.frames - first.frames) / elapsed if elapsed > 0 else None
 
-    def _tell_changes(self) -> None:
+    def _tell_changes(self, readings: Readings) -> None:
         """Tells what the stream is once more when its pictures or its measured rate are not what was told."""
-        sampler, told = self._sampler, self.info
-        if sampler is None or told is None or sampler.format is None:
+        told = self.info
+        if told is None or readings.format is None:
             return
-        now = told.showing(sampler.format)
-        measured = sampler.frame_rate.fps if sampler.frame_rate.settled else None
+        now = told.showing(readings.format)
+        measured = readings.fps if readings.fps_settled else None
         if measured is not None and (told.fps is None or abs(measured - told.fps) > _RATE_CHANGE * told.fps):
             now = replace(now, fps=measured)
         if now == told:
@@ -643,7 +655,7 @@ class StreamTask:
         """Arrival to publication of the newest sample, fixed when it is first published."""
         if view.newest_tick is None or age_s is None:
             return self._lag_ms
-        identity = (self._counts.epochs, view.newest_tick)
+        identity = (self.counts.epochs, view.newest_tick)
         if identity != self._lag_tick:
             self._lag_tick, self._lag_ms = identity, age_s * 1000
         return self._lag_ms

@@ -31,7 +31,7 @@ def decoded(jpeg: bytes) -> np.ndarray:  # type: ignore[type-arg]
 @pytest.mark.parametrize("size", [(1280, 720), (720, 576), (128, 96)])
 def test_a_still_is_a_small_jpeg_of_the_picture_in_its_colours(size: tuple[int, int], pixel_format: str) -> None:
     ring = StillRing(10.0)
-    StillCamera(ring, 320).see(picture(*size, pixel_format), 5.0)
+    StillCamera(ring.add, 320).see(picture(*size, pixel_format), 5.0)
     still = ring.near(0.0)
     assert still is not None
     width = min(320, size[0])
@@ -45,7 +45,7 @@ def test_a_still_is_a_small_jpeg_of_the_picture_in_its_colours(size: tuple[int, 
 
 def test_one_picture_a_second_is_kept_whatever_their_rate() -> None:
     ring = StillRing(30.0)
-    camera = StillCamera(ring, 64)
+    camera = StillCamera(ring.add, 64)
     small = picture(128, 96)
     for number in range(101):
         camera.see(small, 1000.0 + number / 25)
@@ -54,7 +54,7 @@ def test_one_picture_a_second_is_kept_whatever_their_rate() -> None:
 
 def test_real_pictures_of_a_decoder_become_stills(clip_maker: Callable[..., Path], tmp_path: Path) -> None:
     ring = StillRing(30.0)
-    camera = StillCamera(ring, 320)
+    camera = StillCamera(ring.add, 320)
     with av.open(str(clip_maker(tmp_path / "clip.mp4", seconds=2.0, size=(640, 360)))) as file:
         for number, frame in enumerate(file.decode(video=0)):
             assert isinstance(frame, av.VideoFrame)
@@ -88,7 +88,7 @@ def test_the_last_pictures_of_a_lost_stream_stay_however_long_it_is_lost() -> No
 
 def test_a_picture_that_cannot_be_scaled_harms_nothing() -> None:
     ring = StillRing(10.0)
-    camera = StillCamera(ring, 320)
+    camera = StillCamera(ring.add, 320)
     camera.see(av.VideoFrame(1, 64, "yuv420p"), 1.0)
     camera.see(picture(), 2.5)
     found = ring.near(0.0)

@@ -169,7 +169,7 @@ class OneAlert:
 
 async def test_an_alert_shows_its_worst_picture_and_opens_what_is_known_of_it(page: Chromium) -> None:
     ring = StillRing(1.0)
-    StillCamera(ring, 64).see(VideoFrame(640, 360, "yuv420p"), 0.0)
+    StillCamera(ring.add, 64).see(VideoFrame(640, 360, "yuv420p"), 0.0)
     still = ring.near(0.0)
     assert still is not None
     id_ = "01a2076b-bf6e-7ceb-92dd-9ebfd959b9b0"
