@@ -2,9 +2,9 @@
 
 Every feed is H.264 in MPEG-TS over UDP, sent in real time by a process of its own, each at another place of the clip,
 so that their key frames do not come together. The monitor is ``vqwatch run``, with its broker, ledger and all, as it
-comes out of the box. What it spends a picture is its CPU time over the pictures that it scored; what its parts spend is
-measured in the same run: decoder, preprocessing and engine by themselves, one after the other. Their ratio is the
-efficiency: 1 is a monitor that does nothing but what it must.
+comes out of the box; all of its processes count. What it spends a picture is its CPU time over the pictures that it
+scored; what its parts spend is measured in the same run: decoder, preprocessing and engine by themselves, one after the
+other. Their ratio is the efficiency: 1 is a monitor that does nothing but what it must.
 
 Parts are measured in one thread and in all: where two virtual cores share one physical core, CPU time buys less when
 both are busy, so a monitor with little to do is held against the first, a busy one against the second, and any other
@@ -132,6 +132,11 @@ async def listen(port: int, seen: Seen, connected: asyncio.Event) -> None:
             await asyncio.sleep(0.1)
 
 
+def cpu_of(processes: list[psutil.Process]) -> float:
+    """Seconds that they have spent."""
+    return sum(sum(process.cpu_times()[:2]) for process in processes)
+
+
 @dataclass(frozen=True)
 class Row:
     """One count of streams."""
@@ -185,12 +190,14 @@ async def measure(clip: Path, count: int, seconds: float, idle_ms: float, busy_m
             first_score_s = time.monotonic() - started_s
             await asyncio.sleep(_SETTLE_S)
             process, feeding = psutil.Process(monitor.pid), psutil.Process(sender.pid)
+            parts = [process, *process.children(recursive=True)]
             seen.clear()
-            before, fed, began_s = sum(process.cpu_times()[:2]), sum(feeding.cpu_times()[:2]), time.monotonic()
+            before, fed, began_s = cpu_of(parts), cpu_of([feeding]), time.monotonic()
             await asyncio.sleep(seconds)
-            cpu_s, took_s = sum(process.cpu_times()[:2]) - before, time.monotonic() - began_s
-            fed = sum(feeding.cpu_times()[:2]) - fed
-            rss_mb = process.memory_info().rss / 1e6
+            cpu_s, took_s = cpu_of(parts) - before, time.monotonic() - began_s
+            fed = cpu_of([feeding]) - fed
+            # What processes share is counted once.
+            rss_mb = sum(part.memory_full_info().pss for part in parts) / 1e6
         finally:
             monitor.terminate()
             await asyncio.to_thread(monitor.wait, 30)
@@ -240,7 +247,7 @@ def table(rows: list[Row], costs: dict[str, list[float]], size: str) -> str:
         *(f"| {name} | {' | '.join(f'{c:.2f}' for c in cost)} | {sum(cost):.2f} |" for name, cost in costs.items()),
         "",
         "| streams | s | cores | ms a picture | efficiency | coverage | shed | dropped | age p50 | age p99 "
-        "| loop lag p99 | first score | RSS | sender's cores |",
+        "| loop lag p99 | first score | memory | sender's cores |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [
@@ -264,6 +271,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=30.0, help="that each count is measured for")
     parser.add_argument("--size", default="1920x1080", metavar="WxH")
     parser.add_argument("--precision", default="auto")
+    parser.add_argument("--readers", choices=("processes", "threads"), default="processes")
     parser.add_argument("--write", type=Path, metavar="FILE", help="also write it below a heading of its own")
     parser.add_argument("--send", metavar="CLIP", help=argparse.SUPPRESS)
     parser.add_argument("--ports", type=int, nargs="+", help=argparse.SUPPRESS)
@@ -274,7 +282,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         serve(args.send, args.ports, length_s)
         return
     width, height = map(int, args.size.split("x"))
-    model = ["--precision", args.precision]
+    model = ["--precision", args.precision, "--readers", args.readers]
     scoring, engine = open_model(BUNDLED, "openvino", args.precision, 0)
     with tempfile.TemporaryDirectory() as folder:
         clip = Path(folder) / "clip.mp4"

@@ -152,19 +152,19 @@ class PictureCutter:
             assert at.v is not None
             yuv = np.stack([at.luma(at.y), at.chroma(at.u, at.y), at.chroma(at.v, at.y)])
             return yuv_to_rgb(yuv, matrix_of(picture))
-        rgb = self._scaler.reformat(picture, width, height, "rgb24", interpolation="AREA")
+        rgb = self._scaler.reformat(picture, width, height, "rgb24", interpolation="AREA", threads=1)
         return np.ascontiguousarray(rgb.to_ndarray().transpose(2, 0, 1))
 
     def planes(self, picture: VideoFrame) -> Planes:
         """Views on the picture's planes; formats that are not planar YUV are converted first (4:2:0, 8 bit)."""
         if not is_planar(picture):
-            picture = self._scaler.reformat(picture, format="yuv420p", dst_color_range="MPEG")
+            picture = self._scaler.reformat(picture, format="yuv420p", dst_color_range="MPEG", threads=1)
         return planes(picture)
 
     def _limited(self, picture: VideoFrame, width: int, height: int, layout: str) -> VideoFrame:
         """The picture scaled to a limited-range layout; its light is coded as before."""
         scaled = self._luma_scaler.reformat(
-            picture, width, height, layout, interpolation="AREA", dst_color_range="MPEG"
+            picture, width, height, layout, interpolation="AREA", dst_color_range="MPEG", threads=1
         )
         scaled.color_trc = picture.color_trc
         return scaled
@@ -172,7 +172,7 @@ class PictureCutter:
     def _small_luma(self, picture: VideoFrame, transfer: Transfer) -> U8:
         if transfer is Transfer.SDR:
             small = self._luma_scaler.reformat(
-                picture, LUMA_WIDTH, LUMA_HEIGHT, "yuv420p", interpolation="AREA", dst_color_range="MPEG"
+                picture, LUMA_WIDTH, LUMA_HEIGHT, "yuv420p", interpolation="AREA", dst_color_range="MPEG", threads=1
             )
             return np.ascontiguousarray(plane(small, 0, np.uint8), dtype=np.uint8)
         # Eight bits of PQ are too few to be mapped.
@@ -192,6 +192,7 @@ class PictureCutter:
                 "yuv420p",
                 interpolation="POINT",
                 dst_color_range="MPEG",
+                threads=1,
             )
             return self._fragments(grown, planes(grown))
         rows, columns, _, _ = self._table(height, width)

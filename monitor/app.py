@@ -339,7 +339,7 @@ class Monitor:
         )
         self.streams[id_] = StreamTask(
             plan.settings,
-            plan.connect,
+            plan.feed.connect,
             self._scoring,
             self._batcher,
             book,
@@ -542,7 +542,7 @@ class Monitor:
         stream, plan = self.streams[id_], self._plans[id_]
         self._withdraw(stream.book.withdraw(time.monotonic(), time.time(), plan.unseen))
         if not self._running[id_].done():
-            stream.change_source(plan.settings, plan.connect)
+            stream.change_source(plan.settings, plan.feed.connect)
             return
         # A file that was over: another begins, under the same name.
         self._batcher.remove(stream.scored)

@@ -36,6 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", choices=("openvino", "tensorrt", "torch"))
     parser.add_argument("--precision", choices=("auto", "f32", "bf16", "f16", "int8"))
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads of inference (default: all)")
+    parser.add_argument(
+        "--readers", choices=("processes", "threads"), help="what reads and decodes each feed (processes)"
+    )
     parser.add_argument("--loop", action="store_true", help="start files over at their end")
     add_feed_arguments(parser)
     parser.add_argument("-v", "--verbose", action="store_true", help="say more on stderr")
@@ -91,6 +94,8 @@ def configuration_flags(args: argparse.Namespace) -> dict[str, Any]:
             flags.setdefault("engine", {})[key] = value
     if args.model:
         flags["model"] = {"bundle": args.model}
+    if args.readers:
+        flags["ingest"] = {"readers": args.readers}
     return flags
 
 

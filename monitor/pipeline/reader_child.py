@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NoReturn
 
 # Imported here though it is the orders that name it: the server process shares what it has imported.
-import monitor.ingest.pyav_source  # noqa: F401
+import monitor.ingest.feed  # noqa: F401
 from monitor.core.evidence import Still
 from monitor.errors import SourceError
 from monitor.ingest.mailbox import MailboxClosed

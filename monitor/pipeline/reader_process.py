@@ -285,7 +285,7 @@ class _Child:
             process.kill()
             code = process.exit_code(_END_S)
         process.status.close()
-        self._lose(SourceError(_cause(code), SourceCode.CODEC, transient=False), died=not self._killed)
+        self._lose(SourceError(_cause(code), SourceCode.CODEC), died=not self._killed)
 
     def _listen(self, pipe: Connection) -> None:
         """Hands on what the process says, until it is gone."""

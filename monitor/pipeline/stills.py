@@ -96,6 +96,7 @@ class StillCamera:
             src_colorspace=Colorspace.ITU709 if picture.height >= 720 else Colorspace.ITU601,
             dst_colorspace=Colorspace.ITU601,
             dst_color_range="JPEG",
+            threads=1,
         )  # fmt: skip
         encoder = self._encoder
         if encoder is None or (encoder.width, encoder.height) != (width, height):
