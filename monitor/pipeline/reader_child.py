@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import contextlib
 import os
 import pickle
@@ -68,6 +69,7 @@ class _Server:
         self._told: object = None
         self._memory_bytes = 0
         self._weigh_s = 0.0
+        self._trimmed = True
 
     async def run(self) -> None:
         """Until the end."""
@@ -130,6 +132,7 @@ class _Server:
     def _opened(self, session: int, info: StreamInfo) -> None:
         self._tell_readings()
         self._send(Kind.OPENED, session, info)
+        self._trimmed, self._weigh_s = False, time.monotonic() + _WEIGH_S
 
     def _end(self, session: int, error: Exception | None) -> None:
         if session != self._session:
@@ -144,6 +147,10 @@ class _Server:
             return
         now_s = time.monotonic()
         if now_s >= self._weigh_s:
+            if not self._trimmed:
+                # Looking into a feed takes much for a moment, which the allocator would keep.
+                self._trimmed = True
+                _trim()
             self._memory_bytes, self._weigh_s = _own_bytes(), now_s + _WEIGH_S
         content = self._reader.readings, replace(self._readers.counts), self._memory_bytes
         if content != self._told:
@@ -164,6 +171,12 @@ class _Server:
         except OSError:
             # The loop sees the end of its socket as well.
             raise MailboxClosed from None
+
+
+def _trim() -> None:
+    """Gives back what the allocator holds and nobody uses; where it is not glibc's, nothing happens."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _own_bytes() -> int:
