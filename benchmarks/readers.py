@@ -1,7 +1,7 @@
 """Threads or processes for readers of feeds: what each costs. ``python -m benchmarks.readers --readers 64``.
 
-Every reader decodes a small TCP feed at 25 fps and makes the bundled model's samples of it, as in ``vqwatch run``; they
-are not scored. Feeds come from a process of their own, whose CPU is not counted.
+Every reader decodes a small TCP feed at 25 fps and makes the bundled model's samples of it, as in ``vqwatch run``, at
+``--fps``; they are not scored. Feeds come from a process of their own, whose CPU is not counted.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
@@ -49,10 +50,12 @@ def used() -> tuple[float, float]:
     return cpu, here.memory_full_info().uss + sum(process.memory_full_info().uss for process in below)
 
 
-async def measure(name: str, urls: list[str], seconds: float, make: Callable[[ReaderSetup], Readers]) -> None:
+async def measure(
+    name: str, urls: list[str], seconds: float, fps: float, make: Callable[[ReaderSetup], Readers]
+) -> None:
     """Reads all feeds at once."""
     scoring = BundleScoring.of(load_bundle(bundles_folder() / BUNDLED))
-    setup = ReaderSetup(StreamId("cam"), scoring.input, (scoring.scoring.fps,), scoring.with_side_channel)
+    setup = ReaderSetup(StreamId("cam"), scoring.input, (Fraction(fps),), scoring.with_side_channel)
     opened = asyncio.Semaphore(0)
     ages: list[float] = []
 
@@ -119,13 +122,13 @@ def sender(path: str, count: int) -> None:
         signal.pause()
 
 
-def read(mode: str, urls: list[str], seconds: float) -> None:
+def read(mode: str, urls: list[str], seconds: float, fps: float) -> None:
     """One mode, in a process that has done nothing else."""
     if mode == "threads":
-        asyncio.run(measure(mode, urls, seconds, ThreadReaders))
+        asyncio.run(measure(mode, urls, seconds, fps, ThreadReaders))
         return
     server = ReaderServer()
-    asyncio.run(measure(mode, urls, seconds, partial(ProcessReaders, server)))
+    asyncio.run(measure(mode, urls, seconds, fps, partial(ProcessReaders, server)))
     server.close()
 
 
@@ -134,6 +137,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--readers", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--fps", type=float, default=5.0, help="samples a second; all 25 pictures are decoded")
     parser.add_argument("--send", metavar="FILE", help=argparse.SUPPRESS)
     parser.add_argument("--mode", help=argparse.SUPPRESS)
     parser.add_argument("--urls", nargs="+", help=argparse.SUPPRESS)
@@ -142,18 +146,12 @@ def main() -> None:
         sender(args.send, args.readers)
         return
     if args.mode:
-        read(args.mode, args.urls, args.seconds)
+        read(args.mode, args.urls, args.seconds, args.fps)
         return
     callback_cost()
-    itself = [
-        sys.executable,
-        "-m",
-        "benchmarks.readers",
-        "--readers",
-        str(args.readers),
-        "--seconds",
-        str(args.seconds),
-    ]
+    itself = [sys.executable, "-m", "benchmarks.readers"]
+    for name in ("readers", "seconds", "fps"):
+        itself += [f"--{name}", str(getattr(args, name))]
     with tempfile.TemporaryDirectory() as folder:
         for mode in ("threads", "processes"):
             with subprocess.Popen(

@@ -35,10 +35,14 @@ class SampledSource:
 
     def frames(self, stop: threading.Event, epoch: int) -> Iterator[Decoded]:
         """See ``Source.frames``."""
+        taken = True
         try:
             yield from self._source.frames(stop, epoch)
+        except GeneratorExit:
+            taken = False  # nobody takes what would still come
+            raise
         finally:
-            if not stop.is_set():
+            if taken and not stop.is_set():
                 self._sampler.end_epoch()
 
     def close(self) -> None:

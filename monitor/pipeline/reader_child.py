@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import contextlib
+import ctypes
 import os
 import pickle
 import threading

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from engines.bundle import BUNDLED, bundles_folder, load_bundle
@@ -23,6 +24,8 @@ from monitor.core.alert_book import AlertBook, default_rules
 from monitor.ingest.pyav_source import PyAvSource
 from monitor.pipeline.batcher import Batcher
 from monitor.pipeline.bundle_scoring import BundleScoring
+from monitor.pipeline.reader_process import ProcessReaders
+from monitor.pipeline.reader_server import ReaderServer
 from monitor.pipeline.stream_task import StreamSettings, StreamTask
 from monitor.types import Condition, StreamId
 from tests.faults.report import show
@@ -96,7 +99,13 @@ class NoEngine:
 
 
 async def run_fault(
-    expected: Expected, programme: Programme, scoring: BundleScoring, seed: int, *, patience_s: float
+    expected: Expected,
+    programme: Programme,
+    scoring: BundleScoring,
+    seed: int,
+    server: ReaderServer,
+    *,
+    patience_s: float,
 ) -> Outcome:
     """One feed, one stream, one fault and its end."""
     source = random.Random(seed)
@@ -105,11 +114,12 @@ async def run_fault(
         name = StreamId(expected.fault.value)
         task = StreamTask(
             StreamSettings(name, live=True),
-            lambda: PyAvSource(feed.url, stream=name, live=True),
+            partial(PyAvSource, feed.url, stream=name, live=True),
             scoring,
             batcher,
             AlertBook(name, default_rules(), lambda: "id"),
             on_info=lambda *_: None,
+            readers=partial(ProcessReaders, server),
             rng=random.Random(seed),
         )
         running = asyncio.create_task(task.run())
@@ -184,12 +194,16 @@ async def run_campaign(
     work = [(expected, seed * 1000 + n) for n in range(runs) for expected in faults]
     random.Random(seed).shuffle(work)
     room = asyncio.Semaphore(at_once)
+    server = ReaderServer()
 
     async def one(expected: Expected, own_seed: int) -> Outcome:
         async with room:
-            return await run_fault(expected, programme, scoring, own_seed, patience_s=patience_s)
+            return await run_fault(expected, programme, scoring, own_seed, server, patience_s=patience_s)
 
-    return list(await asyncio.gather(*(one(*item) for item in work)))
+    try:
+        return list(await asyncio.gather(*(one(*item) for item in work)))
+    finally:
+        await asyncio.to_thread(server.close)
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:

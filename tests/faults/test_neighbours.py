@@ -8,6 +8,7 @@ import os
 import random
 import statistics
 import time
+from functools import partial
 
 import pytest
 
@@ -17,6 +18,8 @@ from monitor.core.alert_book import AlertBook, default_rules
 from monitor.ingest.pyav_source import PyAvSource
 from monitor.pipeline.batcher import Batcher
 from monitor.pipeline.inference import InferenceThread
+from monitor.pipeline.reader_process import ProcessReaders
+from monitor.pipeline.reader_server import ReaderServer
 from monitor.pipeline.stream_task import StreamSettings, StreamTask
 from monitor.types import StreamId
 from tests.faults.report import record
@@ -45,6 +48,7 @@ class Rig:
         self.scoring, engine = open_model(BUNDLED, "openvino", "auto", 1)
         self._inference = InferenceThread(engine, self.scoring.head, self.scoring.domain)
         self._batcher = Batcher(self._inference, max_wait_s=0.02)
+        self._server = ReaderServer()
         self._batching = asyncio.create_task(self._batcher.run())
         self._running: list[tuple[StreamTask, asyncio.Task[None]]] = []
 
@@ -52,11 +56,12 @@ class Rig:
         stream = StreamId(name)
         task = StreamTask(
             StreamSettings(stream, live=True),
-            lambda: PyAvSource(url, stream=stream, live=True),
+            partial(PyAvSource, url, stream=stream, live=True),
             self.scoring,
             self._batcher,
             AlertBook(stream, default_rules(), lambda: "id"),
             on_info=lambda *_: None,
+            readers=partial(ProcessReaders, self._server),
             rng=random.Random(name),
         )
         self._running.append((task, asyncio.create_task(task.run())))
@@ -69,6 +74,7 @@ class Rig:
         self._batcher.close()
         await self._batching
         self._inference.close()
+        await asyncio.to_thread(self._server.close)
 
 
 async def flap(feed: TransportFeed) -> None:

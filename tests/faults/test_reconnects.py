@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import psutil
 import pytest
@@ -24,6 +25,9 @@ from monitor.ingest.source_thread import SourceThread
 from monitor.observe.loop_lag import LoopLag
 from monitor.pipeline.batcher import Batcher
 from monitor.pipeline.bundle_scoring import BundleScoring
+from monitor.pipeline.reader import ThreadReaders
+from monitor.pipeline.reader_process import ProcessReaders
+from monitor.pipeline.reader_server import ReaderServer
 from monitor.pipeline.stream_task import StreamSettings, StreamTask
 from monitor.types import StreamId
 from tests.faults.campaign import NoEngine
@@ -87,18 +91,21 @@ def slope(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
     return found, found + 1.96 * (rest / max(1, len(x) - 2) / spread) ** 0.5
 
 
-async def test_reconnects_leave_nothing_behind(tmp_path_factory: pytest.TempPathFactory) -> None:
+@pytest.mark.parametrize("readers", ["processes", "threads"])
+async def test_reconnects_leave_nothing_behind(readers: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     programme = make_programme(tmp_path_factory.mktemp("short") / "programme.ts", seconds=2, size=(96, 64))
     scoring = replace(BundleScoring.of(load_bundle(bundles_folder() / BUNDLED)), with_side_channel=False)
     process, cam = psutil.Process(), StreamId("cam")
-    with contextlib.closing(ClosingServer(programme)) as server:
+    forks = ReaderServer()
+    with contextlib.closing(ClosingServer(programme)) as server, contextlib.closing(forks):
         task = StreamTask(
             StreamSettings(cam, live=True, max_backoff_s=0.25),
-            lambda: PyAvSource(server.url, stream=cam, live=True),
+            partial(PyAvSource, server.url, stream=cam, live=True),
             scoring,
             Batcher(NoEngine()),  # type: ignore[arg-type]
             AlertBook(cam, default_rules(), lambda: "id"),
             on_info=lambda *_: None,
+            readers=ThreadReaders if readers == "threads" else partial(ProcessReaders, forks),
             rng=random.Random(1),
         )
         lag = LoopLag(interval_s=0.01, window=5_000)
@@ -113,8 +120,15 @@ async def test_reconnects_leave_nothing_behind(tmp_path_factory: pytest.TempPath
             if done >= SETTLING and (not seen or done > seen[-1]):
                 gc.collect()
                 seen.append(done)
-                megabytes.append(process.memory_info().rss / 1e6)
-                held.append((process.num_threads(), process.num_fds(), len(process.children())))
+                below = process.children(recursive=True)
+                megabytes.append(sum(one.memory_info().rss for one in (process, *below)) / 1e6)
+                held.append(
+                    (
+                        sum(one.num_threads() for one in (process, *below)),
+                        sum(one.num_fds() for one in (process, *below)),
+                        len(below),
+                    )
+                )
         task.stop()
         await running
         watching.cancel()
@@ -129,6 +143,6 @@ async def test_reconnects_leave_nothing_behind(tmp_path_factory: pytest.TempPath
         "reconnects": RECONNECTS, "loop lag p99, ms": lag.percentile_ms(0.99), "RSS, MB": megabytes[-1],
         "MB per 100": found, "upper 95 %": upper, "threads, descriptors, children": f"{held[0]} -> {held[-1]}",
     }  # fmt: skip
-    record("reconnects", f"One stream, a reconnect every {PERIOD_S:g} s at most.", [row])
+    record(f"reconnects, {readers}", f"One stream, a reconnect every {PERIOD_S:g} s at most.", [row])
     if LONG:
         assert upper < LIMIT_MB, row

@@ -150,13 +150,18 @@ async def test_streams_come_go_and_change_while_others_go_on(
         assert await operator.edit({**base, "streams": streams})
         await operator.until(lambda: operator.scores("s1") and operator.scores("s1")[-1].epoch > epoch)
         assert operator.scores("s1")[-1].seq > seq
-        assert await operator.edit({**base, "node": "n2", "engine": {"threads": 2}, "streams": streams})
+        fixed = {"node": "n2", "engine": {"threads": 2}, "ingest": {"readers": "threads"}}
+        assert await operator.edit({**base, **fixed, "streams": streams})
         assert operator.monitor._config.node == "vqwatch"
+        assert operator.monitor._config.ingest.readers == "processes"
         untouched(operator, first)
     told = [record.getMessage() for record in caplog.records if record.name in ("vqwatch.config", "vqwatch.app")]
     assert "event=config_reloaded added=1 removed=1 reconnected=0 rules=0 outputs=-" in told
     assert "event=config_reloaded added=0 removed=0 reconnected=1 rules=0 outputs=-" in told
-    assert "event=config_needs_restart keys=node,engine.threads these keep their values until a restart" in told
+    assert (
+        "event=config_needs_restart keys=node,engine.threads,ingest.readers these keep their values until a restart"
+        in told
+    )
 
 
 async def test_a_saved_file_is_noticed_and_an_invalid_one_leaves_the_old_one_in_force(

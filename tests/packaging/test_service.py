@@ -40,6 +40,7 @@ def test_it_waits_longer_than_an_orderly_end_takes() -> None:
     stop = parse_duration(value("TimeoutStopSec"))
     assert isinstance(stop, float)
     assert stop > SHUTDOWN_S
+    assert value("KillMode") == "mixed"  # readers are processes, which the monitor ends in order
     assert value("Type") == "notify"
     assert value("RestartPreventExitStatus") == "2"
 
