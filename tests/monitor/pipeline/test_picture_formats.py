@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -173,3 +174,27 @@ def test_a_change_of_size_on_air_is_told_and_loses_no_sample(score: Score, tmp_p
     assert result.info is not None
     assert (result.info.width, result.info.height) == (160, 96)
     assert result.score is not None
+
+
+def test_a_turned_picture_is_scored_as_coded_and_told(score: Score, usual: float, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.mp4", PICTURES)
+    data = bytearray(path.read_bytes())
+    # ISO/IEC 14496-12: the track header's matrix, 16.16 and 2.30 fixed point; this one turns by a quarter.
+    struct.pack_into(">9i", data, data.index(b"tkhd") + 44, 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+    result = score(path)
+    assert result.info is not None
+    assert result.info.rotation in (90, 270)
+    assert result.info.height == HEIGHT
+    assert points(result) == pytest.approx(usual)
+
+
+def test_an_anamorphic_picture_is_scored_as_coded_and_told(score: Score, usual: float, tmp_path: Path) -> None:
+    def prepare(stream: av.VideoStream) -> None:
+        stream.codec_context.sample_aspect_ratio = Fraction(64, 45)
+
+    path = write(tmp_path / "a.mp4", PICTURES, prepare=prepare)
+    result = score(path)
+    assert result.info is not None
+    assert result.info.pixel_aspect == "64:45"
+    assert points(result) == pytest.approx(usual)
