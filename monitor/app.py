@@ -33,7 +33,7 @@ from monitor.core.identifiers import uuid7
 from monitor.core.record import record_of
 from monitor.core.repeats import RepeatLimit
 from monitor.core.shedding import Shedding
-from monitor.errors import UsageError
+from monitor.errors import MonitorError, UsageError
 from monitor.evidence import EvidenceDesk
 from monitor.home_assistant import HomeAssistant
 from monitor.ingest.redact import redact
@@ -70,6 +70,8 @@ SHUTDOWN_S = 5.0
 _HEALTH_S = 10
 #: A batch takes milliseconds; one that takes this long will not come back.
 _ENGINE_HANGS_S = 10.0
+#: Seconds of a changed stream that an operator accepts: as many as a quality alert takes to be raised.
+_ACCEPTED_S = 10
 #: A failed engine that failed no more for this long works again.
 _ENGINE_STEADY_S = 5.0
 
@@ -351,7 +353,21 @@ class Monitor:
             schema=schema_text,
             history=None if self._history is None else self._history.read,
             evidence=self._evidence,
+            accept=self._accept_level if http.accepts else None,
         )
+
+    def _accept_level(self, stream: str) -> float:
+        """Takes the last ten healthy seconds of a stream for what it usually is.
+
+        Raises:
+            KeyError: No such stream is watched.
+            MonitorError: It was not healthy for long enough.
+        """
+        # The baseline is the stream's own affair otherwise.
+        baseline = self.streams[StreamId(stream)]._baseline
+        if not baseline.accept(_ACCEPTED_S) or baseline.value is None:
+            raise MonitorError("it has no healthy seconds to go by yet")
+        return baseline.value
 
     def _problems(self) -> list[Problem]:
         """Why the monitor does not do its work; streams that are down are not among it, to say so is its work."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import time
@@ -50,4 +51,9 @@ def test_a_live_monitor_tells_its_service_manager_and_has_all_that_rules_and_boa
             missing = asked - {sample.name for family in families for sample in family.samples}
         time.sleep(0.5)
     assert not missing
+    # The level that it has now is what it is compared with from here on.
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/api/streams/cam1/accept", method="POST")
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        assert 0 <= json.loads(answer.read())["baseline"] <= 100
+    assert "stream=cam1 event=level_accepted baseline=" in monitor.await_log("event=level_accepted")
     assert monitor.end() == 0

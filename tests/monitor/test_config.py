@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -196,3 +197,22 @@ def test_credentials_beside_the_url_are_those_of_the_link(tmp_path: Path) -> Non
     address = config.broker.address
     assert (address.host, address.port, address.tls, address.username, address.password) == ("h", 1, True, "op", "p@ss")
     assert "p@ss" not in repr(config) + repr(address)
+
+
+@pytest.mark.parametrize(
+    ("http", "accepts"),
+    [
+        ({}, True),
+        ({"host": "localhost"}, True),
+        ({"host": "::1"}, True),
+        ({"host": "0.0.0.0"}, False),
+        ({"host": "monitor.example"}, False),
+        ({"public_url": "https://monitor.example"}, False),
+        ({"host": "0.0.0.0", "accept": True}, True),
+        ({"accept": False}, False),
+    ],
+)
+def test_levels_are_accepted_where_nobody_else_reaches_the_port_or_where_it_is_said(
+    http: dict[str, Any], accepts: bool
+) -> None:
+    assert make_config({"http": http}).http.accepts is accepts
