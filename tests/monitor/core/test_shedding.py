@@ -173,8 +173,9 @@ def test_at_constant_load_rates_settle_and_are_fair(
     plant.run(60)
     settled = len(plant.changes)
     plant.run(900)
-    # An estimate that is wrong about what the pipeline holds is tried again at doubling distances, to ten minutes.
-    assert len(plant.changes) - settled <= (0 if overhead <= 0.1 else 12), plant.changes
+    # An estimate that is wrong about what the pipeline holds is tried again at doubling distances, to ten minutes. What
+    # can just be held, but for the noise, may turn out not to be after a while.
+    assert len(plant.changes) - settled <= (2 if overhead <= 0.1 else 12), plant.changes
     assert settled <= 8
     by_class = {p: {plant.shedding.rung(s) for s, q in ids.items() if q == p} for p in set(ids.values())}
     assert all(len(rungs) == 1 for rungs in by_class.values())
