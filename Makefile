@@ -90,7 +90,7 @@ CONFIG_INVALID ?= 200
 CONFIG_SEED ?= 1
 config-edits: install-dev
 	VQWATCH_CONFIG_VALID=$(CONFIG_VALID) VQWATCH_CONFIG_INVALID=$(CONFIG_INVALID) VQWATCH_CONFIG_SEED=$(CONFIG_SEED) \
-		$(BIN)/python -m pytest -k random_edits tests/monitor/test_config_reload.py $(ARGS)
+		$(BIN)/python -m pytest -k random_edits tests/monitor/test_config_reload.py -s $(ARGS)
 
 broker-outages: install-dev
 	VQWATCH_OUTAGE_ALERTS=200 VQWATCH_OUTAGE_DOWN_S=600 VQWATCH_OUTAGE_PACE_S=1 \

@@ -30,16 +30,17 @@ from monitor.config_changes import prepare
 from monitor.config_checks import broker_tls, tls_mark
 from monitor.config_reload import ConfigReload
 from monitor.core.alert_book import AlertBook
+from monitor.core.histogram import Histogram
 from monitor.core.identifiers import uuid7
 from monitor.core.record import record_of
 from monitor.core.repeats import RepeatLimit
 from monitor.core.shedding import Shedding
-from monitor.errors import UsageError
+from monitor.errors import MonitorError, UsageError
 from monitor.evidence import EvidenceDesk
 from monitor.home_assistant import HomeAssistant
 from monitor.ingest.redact import redact
 from monitor.ingest.source_thread import SourceThread
-from monitor.instruments import read_broker, read_engine, read_stream, read_webhooks
+from monitor.instruments import read_broker, read_engine, read_histogram, read_stream, read_webhooks
 from monitor.observe.loop_lag import LoopLag
 from monitor.observe.metrics import MetricsPage
 from monitor.observe.readings import Reading
@@ -74,6 +75,9 @@ SHUTDOWN_S = 5.0
 _HEALTH_S = 10
 #: A batch takes milliseconds; one that takes this long will not come back.
 _ENGINE_HANGS_S = 10.0
+_LATENCIES_S = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
+#: Seconds of a changed stream that an operator accepts: as many as a quality alert takes to be raised.
+_ACCEPTED_S = 10
 #: A failed engine that failed no more for this long works again.
 _ENGINE_STEADY_S = 5.0
 
@@ -144,6 +148,7 @@ class Monitor:
         self._reader_server = ReaderServer() if config.ingest.readers == "processes" else None
         self._version = version("vqwatch")
         self._lag = LoopLag()
+        self._latency = Histogram(_LATENCIES_S)
         self._service_manager = ServiceManager()
         self._process = psutil.Process(os.getpid())
         self._rules = {StreamId(section.id): rules_of(config, section) for section in config.streams}
@@ -362,7 +367,21 @@ class Monitor:
             schema=schema_text,
             history=None if self._history is None else self._history.read,
             evidence=self._evidence,
+            accept=self._accept_level if http.accepts else None,
         )
+
+    def _accept_level(self, stream: str) -> float:
+        """Takes the last ten healthy seconds of a stream for what it usually is.
+
+        Raises:
+            KeyError: No such stream is watched.
+            MonitorError: It was not healthy for long enough.
+        """
+        # The baseline is the stream's own affair otherwise.
+        baseline = self.streams[StreamId(stream)]._baseline
+        if not baseline.accept(_ACCEPTED_S) or baseline.value is None:
+            raise MonitorError("it has no healthy seconds to go by yet")
+        return baseline.value
 
     def _problems(self) -> list[Problem]:
         """Why the monitor does not do its work; streams that are down are not among it, to say so is its work."""
@@ -389,6 +408,7 @@ class Monitor:
             loop_lag_s=self._lag.percentile_ms(0.99) / 1000,
             abandoned_threads=SourceThread.abandoned_count(),
             shed=self._load.shed,
+            latency_s=read_histogram(self._latency),
             ledger=None if self._alert_log is None else self._alert_log.trouble is None,
             history=None if self._history is None else self._history.trouble is None,
             evidence=None if self._evidence is None else self._evidence.folder.trouble is None,
@@ -588,6 +608,8 @@ class Monitor:
         for id_, stream in self.streams.items():
             second = stream.second(now_utc)
             self.states[id_] = second.state
+            if second.state.lag_ms is not None and second.state.score is not None:
+                self._latency.observe(second.state.lag_ms / 1000)
             publisher.offer(wire.state_message(publisher.topics, id_, second.state))
             if self._history is not None:
                 self._history.append(id_, record_of(second.state, second.metrics))

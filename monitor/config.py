@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from ipaddress import ip_address
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -39,6 +40,13 @@ from monitor.webhook_section import WebhookSection
 from monitor.yaml_source import Key, YamlSource
 
 _WORD = re.compile(r"[a-z0-9_-]+")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class ModelSection(Section):
@@ -84,6 +92,18 @@ class HttpSection(Section):
         pattern=r"^https?://[^\s@?#]+$",
         description="address under which others reach this server, for the pictures of alerts; their path without it",
     )
+    accept: bool | None = Field(
+        None,
+        description="whoever reaches it may accept a stream's present level as its usual one; "
+        "null: where nobody but this machine reaches it",
+    )
+
+    @property
+    def accepts(self) -> bool:
+        """Whether levels may be accepted: as it is said, or where the host is this machine's own and not passed on."""
+        if self.accept is not None:
+            return self.accept
+        return self.public_url is None and (self.host == "localhost" or _is_loopback(self.host))
 
 
 class HistorySection(Section):

@@ -11,9 +11,11 @@ from monitor.broker_section import BrokerSection
 from monitor.config import Check, Config, StreamSection
 from monitor.errors import SourceError
 from monitor.ingest.address import parse_address
-from monitor.ingest.redact import redact
+from monitor.ingest.redact import MASK, redact
 from monitor.publish.tls import TlsFileError, client_context
 from monitor.rules import Problem
+
+_MISTYPED = " (an address has :// after its protocol)"
 
 
 def is_file(url: str) -> bool:
@@ -65,7 +67,11 @@ CHECKS: tuple[Check, ...] = (stream_problems, broker_problems)
 def _stream_problem(section: StreamSection) -> str | None:
     url = section.url.get_secret_value()
     if is_file(url):
-        return None if Path(url.removeprefix("file://")).exists() else f"{redact(url)}: no such file"
+        if Path(url.removeprefix("file://")).exists():
+            return None
+        # It may be an address whose :// was mistyped; what stands before @ is nobody's business then either.
+        before, at, rest = url.rpartition("@")
+        return f"{redact(url) if not at else f'{MASK}@{rest}'}: no such file{_MISTYPED if ':' in before else ''}"
     try:
         parse_address(url, live=True, read_timeout_s=1.0, options=section.source_options())
     except SourceError as error:

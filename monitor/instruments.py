@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from monitor.observe.readings import BrokerReading, EngineReading, RuleReading, StreamReading, WebhookReading
+from monitor.core.histogram import Histogram
+from monitor.observe.readings import (
+    BrokerReading,
+    EngineReading,
+    HistogramReading,
+    RuleReading,
+    StreamReading,
+    WebhookReading,
+)
 from monitor.pipeline.batcher import Batcher
 from monitor.pipeline.inference import InferenceThread
 from monitor.pipeline.stream_task import StreamTask
@@ -50,7 +58,14 @@ def read_engine(inference: InferenceThread, batcher: Batcher) -> EngineReading:
         batches=counts.batches,
         failures=counts.failures,
         running_s=inference.running_s,
+        durations_s=read_histogram(inference.durations),
+        sizes=read_histogram(inference.sizes),
     )
+
+
+def read_histogram(histogram: Histogram) -> HistogramReading:
+    """Its counts now."""
+    return HistogramReading(histogram.bounds, histogram.counts, histogram.total)
 
 
 def read_broker(publisher: MqttPublisher | None) -> BrokerReading | None:

@@ -53,7 +53,7 @@ class YamlSource:
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             where = f"{path}:{mark.line + 1}" if mark is not None else str(path)
-            raise UsageError(f"{where}: not YAML: {getattr(error, 'problem', None) or 'cannot be parsed'}") from None
+            raise UsageError(f"{where}: not YAML: {_wrong(getattr(error, 'problem', None))}") from None
         except (ValueError, RecursionError):
             # Such as the date 2026-13-45; the text itself may be secret.
             raise UsageError(f"{path}: not YAML: a value cannot be read") from None
@@ -112,6 +112,15 @@ class YamlSource:
         except (OSError, UnicodeDecodeError) as error:
             complain(key, f"file {name}: {_reason(error)}")
             return ""
+
+
+def _wrong(problem: str | None) -> str:
+    """What PyYAML found; not the words that it takes for an alias or a tag, since a password may begin with * or !."""
+    if problem is None:
+        return "cannot be parsed"
+    if "alias" in problem or "tag" in problem:
+        return "a value that begins with * or ! wants quotes"
+    return problem
 
 
 def _reason(error: OSError | UnicodeDecodeError) -> str:

@@ -15,8 +15,9 @@ class Baseline:
 
     Contents differ more in absolute score than one content's versions do, so alerts watch the drop below
     this. Faults do not enter it: seconds that are not healthy, or further than ``freeze_below`` under it,
-    leave it as it is. A change that stays is learned in the end. A decline slower than ``freeze_below`` in
-    half a window is followed, not seen; the absolute score is there for that.
+    leave it as it is. A change that stays is learned in the end, or as soon as an operator accepts it. A
+    decline slower than ``freeze_below`` in half a window is followed, not seen; the absolute score is there for
+    that.
 
     Args:
         window_s: Healthy seconds remembered (five minutes: longer than a commercial break).
@@ -85,13 +86,24 @@ class Baseline:
                 self.accept()
         return self.drop
 
-    def accept(self) -> None:
-        """Takes the last minute's healthy scores, low ones included, for the new normal."""
+    def accept(self, newest_s: int | None = None) -> bool:
+        """Takes the newest healthy scores, low ones included, for the new normal.
+
+        Args:
+            newest_s: How many of them; all of the last minute without it.
+
+        Returns:
+            False where fewer than eight are known; then nothing has changed.
+        """
+        accepted = list(self._recent)[-(newest_s or len(self._recent)) :]
+        if len(accepted) < MIN_SECONDS:
+            return False
         self._scores.clear()
         self._sorted.clear()
         self._low_s = 0
-        for score in self._recent:
+        for score in accepted:
             self._learn(score)
+        return True
 
     def _learn(self, score: float) -> None:
         if len(self._scores) == self._window_s:

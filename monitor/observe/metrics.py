@@ -10,14 +10,15 @@ import asyncio
 import gzip
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate
 
 from prometheus_client import ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from monitor.observe.readings import Reading, StreamReading, WebhookReading
-from monitor.types import Condition, Status, StreamState
+from monitor.observe.readings import HistogramReading, Reading, StreamReading, WebhookReading
+from monitor.types import Condition, Severity, Status, StreamState
 
 _Value = float | int | bool | None
 
@@ -161,6 +162,7 @@ def _stream_families(streams: Sequence[StreamReading]) -> Iterator[Metric]:
         labels=["stream", "reason"],
     )
     labels = ["stream", "rule", "severity"]
+    by_severity = dict.fromkeys(Severity, 0)
     active = GaugeMetricFamily("vqwatch_alert_active", "1 while the alert is up, else 0.", labels=labels)
     raised = CounterMetricFamily("vqwatch_alerts_raised", "Raises of the alert.", labels=labels)
     for r in streams:
@@ -170,8 +172,12 @@ def _stream_families(streams: Sequence[StreamReading]) -> Iterator[Metric]:
             reconnects.add_metric([r.stream, reason], count)
         for rule in r.rules:
             active.add_metric([r.stream, rule.rule, rule.severity], float(rule.active))
+            by_severity[Severity(rule.severity)] += rule.active
             raised.add_metric([r.stream, rule.rule, rule.severity], rule.raised)
-    yield from (dropped, reconnects, active, raised)
+    up = GaugeMetricFamily("vqwatch_alerts_active", "Alerts that are up.", labels=["severity"])
+    for severity, count in by_severity.items():
+        up.add_metric([severity], count)
+    yield from (dropped, reconnects, active, raised, up)
 
 
 def _process_families(reading: Reading) -> Iterator[Metric]:
@@ -191,6 +197,13 @@ def _process_families(reading: Reading) -> Iterator[Metric]:
     yield _count("engine_samples", "Samples that went through the engine.", engine.samples)
     yield _count("engine_batches", "Batches that went through the engine, failed ones included.", engine.batches)
     yield _count("engine_failures", "Batches on which the engine failed.", engine.failures)
+    yield _histogram("batch_size", "Samples in each batch.", engine.sizes)
+    yield _histogram("inference_duration_seconds", "Time that each batch took in the engine.", engine.durations_s)
+    yield _histogram(
+        "end_to_end_latency_seconds",
+        "From a sample's arrival to its score's publication, once a second of each stream with a score.",
+        reading.latency_s,
+    )
     yield _one(
         "engine_running_seconds", "How long the batch in the engine has been there, 0 without one.", engine.running_s
     )
@@ -278,6 +291,13 @@ def _one(name: str, text: str, value: _Value) -> Metric:
     family = GaugeMetricFamily(f"vqwatch_{name}", text)
     if value is not None and math.isfinite(value):
         family.add_metric([], float(value))
+    return family
+
+
+def _histogram(name: str, text: str, reading: HistogramReading) -> Metric:
+    family = HistogramMetricFamily(f"vqwatch_{name}", text)
+    ends = [*(str(float(bound)) for bound in reading.bounds), "+Inf"]
+    family.add_metric([], list(zip(ends, accumulate(reading.counts), strict=True)), reading.total)
     return family
 
 

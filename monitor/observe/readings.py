@@ -72,9 +72,26 @@ class StreamReading(NamedTuple):
     rules: Sequence[RuleReading] = ()
 
 
+class HistogramReading(NamedTuple):
+    """How often values fell into each range.
+
+    Attributes:
+        bounds: Upper bounds, rising.
+        counts: Values in each range, those beyond the last bound at the end.
+        total: Their sum.
+    """
+
+    bounds: Sequence[float]
+    counts: Sequence[int]
+    total: float
+
+
 @dataclass(frozen=True, slots=True)
 class EngineReading:
-    """The engine and the batches that went through it; ``running_s`` is how long the one in it has been there."""
+    """The engine and the batches that went through it.
+
+    ``running_s`` is how long the one in it has been there; ``durations_s`` and ``sizes`` are of each batch.
+    """
 
     name: str
     device: str
@@ -84,6 +101,8 @@ class EngineReading:
     batches: int
     failures: int
     running_s: float
+    durations_s: HistogramReading
+    sizes: HistogramReading
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +152,7 @@ class Reading:
         loop_lag_s: 99th percentile of the event loop's lag over the last minutes.
         abandoned_threads: Source threads that hang and were given up.
         shed: Share of the samples due that are not analysed, for want of computing power.
+        latency_s: From a sample's arrival to its score's publication, of each second of each stream.
         ledger: The alert ledger's disk takes what is written; None without a ledger.
         history: The history's disk takes what is written; None without a history.
         evidence: The evidence's disk takes what is written; None where none is kept.
@@ -150,6 +170,7 @@ class Reading:
     loop_lag_s: float
     abandoned_threads: int
     shed: float
+    latency_s: HistogramReading
     ledger: bool | None = None
     history: bool | None = None
     evidence: bool | None = None

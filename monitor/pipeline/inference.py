@@ -13,7 +13,11 @@ import numpy as np
 from engines.base import FeatureEngine
 from monitor.core.domain import FeatureDomain
 from monitor.core.head import Head
+from monitor.core.histogram import Histogram
 from monitor.types import F32, F64, Sample
+
+_DURATIONS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Reduced(NamedTuple):
@@ -57,6 +61,9 @@ class InferenceThread:
         #: Seconds spent in the engine, and pictures that went through it, since the start.
         self.busy_s = 0.0
         self.pictures = 0
+        #: Of each batch that went through it: seconds, and pictures.
+        self.durations = Histogram(_DURATIONS_S)
+        self.sizes = Histogram(_SIZES)
         self._started_s: float | None = None
 
     @property
@@ -81,8 +88,11 @@ class InferenceThread:
             return Reduced(inputs, None if self._domain is None else self._domain.distance(features))
         finally:
             self._started_s = None
-            self.busy_s += self._clock() - started
+            took_s = self._clock() - started
+            self.busy_s += took_s
             self.pictures += len(samples)
+            self.durations.observe(took_s)
+            self.sizes.observe(len(samples))
 
     def _reduced(self, samples: Sequence[Sample], features: F32) -> list[F64]:
         rows: dict[int, F64] = {}

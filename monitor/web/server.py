@@ -19,6 +19,7 @@ from aiohttp import web
 
 from monitor.errors import MonitorError, UsageError
 from monitor.types import HistoryQuery, Problem
+from monitor.web.acceptance import Accept, acceptance
 from monitor.web.history_query import history_query
 from monitor.web.pages import Page, load_pages
 
@@ -76,7 +77,7 @@ class DashboardServer:
     ``/livez`` and ``/readyz`` (200, or 503 with JSON that says why), ``/metrics`` (Prometheus; 404 where there are
     none), ``/schema/{name}.json``, ``/api/history`` (columns by stream; 400 with a JSON reason for what cannot be
     answered, 404 where no history is kept), ``/api/alerts`` (the newest), ``/api/alerts/{id}/evidence`` and
-    ``.../still.jpg``.
+    ``.../still.jpg``. All of these only read; ``POST /api/streams/{id}/accept`` is the one that changes something.
 
     Args:
         host: Address to listen on.
@@ -90,6 +91,7 @@ class DashboardServer:
         schema: From the name of a payload to its JSON schema as text; KeyError where there is none.
         history: The past of the streams.
         evidence: What alerts left behind.
+        accept: Takes a stream's present level for its usual one; None: nobody may ask for it here.
         clock: Unix seconds.
 
     Attributes:
@@ -113,6 +115,7 @@ class DashboardServer:
         schema: Callable[[str], str] | None = None,
         history: HistorySource | None = None,
         evidence: EvidenceSource | None = None,
+        accept: Accept | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.host = host
@@ -126,6 +129,7 @@ class DashboardServer:
         self._schema = schema
         self._history_source = history
         self._evidence_source = evidence
+        self._accept = accept
         self._clock = clock
         self._pages: dict[str, Page] = {}
         self._runner: web.AppRunner | None = None
@@ -155,6 +159,7 @@ class DashboardServer:
         application.router.add_get("/api/alerts", self._alerts)
         application.router.add_get("/api/alerts/{id}/evidence", self._evidence)
         application.router.add_get("/api/alerts/{id}/still.jpg", self._still)
+        application.router.add_post("/api/streams/{id}/accept", acceptance(self._accept))
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN_LIMIT_S)
         await runner.setup()
         try:
@@ -193,6 +198,8 @@ class DashboardServer:
             fields["history"] = True
         if self._evidence_source is not None:
             fields["evidence"] = True
+        if self._accept is not None:
+            fields["accept"] = True
         try:
             broker = self._websocket() if callable(self._websocket) else self._websocket
             if broker is not None:

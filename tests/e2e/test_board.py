@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
+import subprocess
 import time
 import urllib.request
 from collections.abc import Callable
@@ -13,7 +15,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.docker.test_prometheus import RULES, queries
+from tests.docker.test_prometheus import PROMTOOL, RULES, queries
 
 _NAME = re.compile(r"\b(?:vqwatch|process)_[a-z0-9_]+")
 
@@ -43,11 +45,21 @@ def test_a_live_monitor_tells_its_service_manager_and_has_all_that_rules_and_boa
     assert len(asked) > 20
     # A drop needs a baseline, which takes some seconds to learn.
     until = time.monotonic() + 90
-    missing = asked
+    missing, text = asked, ""
     while missing and time.monotonic() < until:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
-            families = text_string_to_metric_families(answer.read().decode())
+            text = answer.read().decode()
+            families = text_string_to_metric_families(text)
             missing = asked - {sample.name for family in families for sample in family.samples}
         time.sleep(0.5)
     assert not missing
+    if PROMTOOL is not None:
+        # Prometheus' own reader and its rules for names and units.
+        done = subprocess.run([PROMTOOL, "check", "metrics"], input=text, capture_output=True, text=True)
+        assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    # The level that it has now is what it is compared with from here on.
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/api/streams/cam1/accept", method="POST")
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        assert 0 <= json.loads(answer.read())["baseline"] <= 100
+    assert "stream=cam1 event=level_accepted baseline=" in monitor.await_log("event=level_accepted")
     assert monitor.end() == 0

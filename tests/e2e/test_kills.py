@@ -71,6 +71,7 @@ def test_kills_at_random_instants_lose_no_alert_and_raise_none_twice(
     paused = dict.fromkeys(STREAMS, False)
     turns = dict.fromkeys(STREAMS, 0)  # pauses so far
     ready_s: list[float] = []
+    slowest: list[str] = []  # what the longest start said of itself, and what else the machine did
     landed: Counter[str] = Counter()
 
     def start() -> Any:
@@ -78,6 +79,8 @@ def test_kills_at_random_instants_lose_no_alert_and_raise_none_twice(
         monitor = vqwatch("run", "-c", str(config))
         monitor.await_log("event=started")
         ready_s.append(time.monotonic() - began)
+        if ready_s[-1] == max(ready_s):
+            slowest[:] = [f"at a load of {os.getloadavg()[0]:.1f}:\n", *monitor.log]
         return monitor
 
     def heard() -> dict[tuple[str, int], dict[str, Any]]:
@@ -186,7 +189,8 @@ def test_kills_at_random_instants_lose_no_alert_and_raise_none_twice(
     kills = KILLS + landed["at the start"]
     print(
         f"{kills} kills ({dict(landed)}), {len(rows)} alert events, ready after {statistics.median(ready_s):.1f} s"
-        f" (median), {max(ready_s):.1f} s (longest)"
+        f" (median), {max(ready_s):.1f} s (longest, {slowest[0].strip().rstrip(':')});"
+        f" {sum(took_s > READY_S for took_s in ready_s)} of {len(ready_s)} starts took longer than {READY_S:.0f} s"
     )
     if STRICT:
-        assert max(ready_s) <= READY_S
+        assert max(ready_s) <= READY_S, "".join(slowest)

@@ -6,6 +6,8 @@ import random
 from copy import deepcopy
 from typing import Any
 
+import yaml
+
 Data = dict[str, Any]
 
 
@@ -81,3 +83,17 @@ def invalid_edit(random_: random.Random, data: Data) -> tuple[Data, set[str]]:
         place[path[-1]] = value
         wrong.add(key)
     return data, wrong
+
+
+def line_of(text: str, key: str) -> int:
+    """The line on which a key such as ``streams.0.url`` stands."""
+    node: Any = yaml.compose(text, Loader=yaml.SafeLoader)
+    line = 0
+    for part in key.split("."):
+        if isinstance(node, yaml.SequenceNode):
+            node = node.value[int(part)]
+            line = node.start_mark.line + 1
+        else:
+            name, node = next(pair for pair in node.value if pair[0].value == part)
+            line = name.start_mark.line + 1
+    return line

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -196,3 +197,64 @@ def test_credentials_beside_the_url_are_those_of_the_link(tmp_path: Path) -> Non
     address = config.broker.address
     assert (address.host, address.port, address.tls, address.username, address.password) == ("h", 1, True, "op", "p@ss")
     assert "p@ss" not in repr(config) + repr(address)
+
+
+@pytest.mark.parametrize(
+    ("http", "accepts"),
+    [
+        ({}, True),
+        ({"host": "localhost"}, True),
+        ({"host": "::1"}, True),
+        ({"host": "0.0.0.0"}, False),
+        ({"host": "monitor.example"}, False),
+        ({"public_url": "https://monitor.example"}, False),
+        ({"host": "0.0.0.0", "accept": True}, True),
+        ({"accept": False}, False),
+    ],
+)
+def test_levels_are_accepted_where_nobody_else_reaches_the_port_or_where_it_is_said(
+    http: dict[str, Any], accepts: bool
+) -> None:
+    assert make_config({"http": http}).http.accepts is accepts
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("broker: {password: *cAnArY7}", "1: not YAML: a value that begins with * or ! wants quotes"),
+        ("broker: {password: !cAnArY7 x}", "1: not YAML: a value that begins with * or ! wants quotes"),
+        ("broker: {password: %cAnArY7}", "1: not YAML: found character '%' that cannot start any token"),
+        ("broker: {password: [cAnArY7]}", "1: broker.password: Input should be a valid string"),
+        ("broker: {url: 'mqtt://op:cAnArY7@host:port'}", "1: broker.url: bad host or port"),
+        ("broker: {url: 'mqtt://op:cAnArY7@host', password: cAnArY7}", "1: broker: url and username or password both"),
+        ("webhooks: [{name: a, url: 'cAnArY7://h', secret: [cAnArY7]}]", "1: webhooks.0.url: not an address"),
+        ("webhooks: [{name: a, url: 'http://h', headers: {Host: cAnArY7}}]", "Host is set by vqwatch itself"),
+        ("streams: [{id: a, url: [cAnArY7]}]", "1: streams.0.url: Input should be a valid string"),
+        (
+            "streams: [{id: a, url: 'rtsp//op:cAnArY7@h/live'}]",
+            "1: streams.0.url: ***@h/live: no such file (an address",
+        ),
+        (
+            "streams: [{id: a, url: 'rtsp:/op:cAnArY7@h/live'}]",
+            "1: streams.0.url: ***@h/live: no such file (an address",
+        ),
+        (
+            "streams: [{id: a, url: 'rtsp://op:cAnArY7@h:99999/'}]",
+            "1: streams.0.url: rtsp://***@h:99999/: host or port",
+        ),
+        ("streams: [{id: a, url: 'rtsps://op:cAnArY7@[::1/'}]", "1: streams.0.url: rtsps://***@[::1/: host or port"),
+        (
+            "streams: [{id: a, url: 'srt://h?passphrase=cAnArY7'}]",
+            "1: streams.0.url: srt://h?passphrase=***: an SRT URL",
+        ),
+        ("streams: [{id: a, url: 'udp://h:1?token=cAnArY7', profile: b}]", "1: streams.0.profile: unknown profile 'b'"),
+    ],
+)
+def test_what_is_wrong_with_a_secret_is_told_without_it(text: str, words: str, tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        read_config(file, checks=CHECKS)
+    assert f"{file}:1: " in str(caught.value)
+    assert words in str(caught.value)
+    assert "cAnArY7" not in str(caught.value)

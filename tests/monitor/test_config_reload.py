@@ -24,7 +24,7 @@ from monitor.config import read_config
 from monitor.config_checks import CHECKS
 from monitor.pipeline.bundle_scoring import BundleScoring
 from monitor.types import AlertEvent, StreamId, StreamState
-from tests.monitor.config_edits import invalid_edit, valid_edit
+from tests.monitor.config_edits import invalid_edit, line_of, valid_edit
 
 VALID = int(os.environ.get("VQWATCH_CONFIG_VALID", "8"))
 INVALID = int(os.environ.get("VQWATCH_CONFIG_INVALID", "6"))
@@ -246,12 +246,18 @@ async def test_random_edits_touch_what_they_say_and_invalid_ones_nothing(
                 assert operator.monitor._config is before
                 assert operator.monitor.streams == tasks
                 told = [r.getMessage() for r in caplog.records if "event=config_invalid" in r.getMessage()]
+                text = operator.file.read_text()
                 for key in wrong:
-                    pattern = f"event=config_invalid {operator.file}:"
-                    assert [t for t in told if t.startswith(pattern) and f": {key}: " in t], (key, told)
+                    pattern = f"event=config_invalid {operator.file}:{line_of(text, key)}: {key}: "
+                    assert [t for t in told if t.startswith(pattern)], (pattern, told)
             await asyncio.sleep(random_.random() * 0.1)
         assert await operator.edit(data)
         last = operator.states[KEPT][-1].seq
         await operator.until(lambda: operator.states[KEPT][-1].seq > last + 1)
         untouched(operator, first)
+        kept = operator.states[KEPT][-1]
+        print(
+            f"{VALID} valid edits, {INVALID} invalid ones; the stream beside them: {kept.seq - first.seq} s,"
+            f" {kept.samples - first.samples} samples scored, {kept.dropped - first.dropped} dropped"
+        )
         assert len(operator.monitor._batcher._streams) - len(operator.monitor._leaving) == len(data["streams"])

@@ -1,5 +1,6 @@
 // The dashboard: subscribes to everything of one monitor, and shows it once a second and at every message.
 
+import { acceptLevel, showAccepting } from "./accept.js";
 import { showActive, showEvents } from "./alerts.js";
 import { openEvidence } from "./evidence.js";
 import { Feed, worstFirst } from "./feed.js";
@@ -18,6 +19,7 @@ let order = [];
 let orderedAt = -Infinity;
 let detailsOf = null;
 let drawn = false;
+let accepts = false; // whether a stream's present level may be accepted from here
 let evidence = null; // what opens an alert's evidence, where the monitor keeps any
 
 async function start() {
@@ -41,6 +43,7 @@ async function start() {
     evidence = openEvidence;
     recallAlerts();
   }
+  accepts = config.accept === true;
   connect(config);
   if (config.history) recall();
   setInterval(draw, TICK_MS);
@@ -221,6 +224,7 @@ function banner(text) {
 
 function openDetails(id) {
   detailsOf = id;
+  setText(at("accepted"), "");
   drawDetails(performance.now());
   at("details").showModal();
 }
@@ -229,6 +233,7 @@ function drawDetails(now) {
   const stream = feed.streams.get(detailsOf);
   const stale = stream ? feed.staleness(stream, now) : { word: "NO LONGER WATCHED", since: "" };
   setText(at("details-title"), stale ? `${detailsOf}: ${stale.word} ${stale.since}` : detailsOf);
+  showAccepting(at("accepting"), accepts && !stale ? stream?.state : null);
   const rows = Object.entries({ ...stream?.info, ...stream?.state }).filter(([name]) => name !== "v");
   const list = at("details-list");
   if (list.children.length !== rows.length * 2) {
@@ -241,6 +246,7 @@ function drawDetails(now) {
 }
 
 at("details").addEventListener("close", () => (detailsOf = null));
+at("accept").addEventListener("click", async () => setText(at("accepted"), await acceptLevel(detailsOf)));
 at("problems").addEventListener("click", (event) => {
   const on = event.currentTarget.getAttribute("aria-pressed") !== "true";
   event.currentTarget.setAttribute("aria-pressed", String(on));

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import statistics
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from monitor.core.alert_book import default_rules
+from monitor.core.alerts import AlertMachine
 from monitor.core.baseline import MIN_SECONDS, Baseline
 
 
@@ -108,3 +111,28 @@ def test_misuse_is_refused() -> None:
     for bad in ({"window_s": 7}, {"freeze_below": 0.0}, {"relearn_s": 1}):
         with pytest.raises(ValueError, match="window_s"):
             Baseline(**bad)  # type: ignore[arg-type]
+
+
+def test_an_accepted_level_is_the_usual_one_at_once_and_its_alert_clears() -> None:
+    (quality,) = (rule for rule in default_rules() if rule.name == "quality")
+    machine = AlertMachine(replace(quality, inhibited_by=()))
+    baseline = fed(80.0, 300)
+    steps = {second: machine.step(second, baseline.push(50.0, True)) for second in range(60)}
+    assert [second for second, step in steps.items() if step is not None] == [10]
+    assert (baseline.value, baseline.drop) == (80.0, 30.0)
+    assert baseline.accept(10)
+    assert (baseline.value, baseline.drop) == (50.0, 0.0)
+    steps = {second: machine.step(second, baseline.push(50.0, True)) for second in range(60, 120)}
+    assert [second for second, step in steps.items() if step is not None] == [80]
+    # What is worse than that is a drop again.
+    assert baseline.push(30.0, True) == 20.0
+
+
+def test_nothing_is_accepted_of_a_stream_that_was_not_healthy_yet() -> None:
+    baseline = fed(80.0, MIN_SECONDS - 1)
+    assert not baseline.accept(10)
+    baseline.push(70.0, False)
+    assert not baseline.accept()
+    baseline.push(80.0, True)
+    assert baseline.accept(10)
+    assert baseline.value == 80.0

@@ -14,7 +14,7 @@ from monitor.core.alert_book import AlertBook, default_rules
 from monitor.instruments import read_engine, read_stream
 from monitor.observe.loop_lag import LoopLag
 from monitor.observe.metrics import MetricsPage
-from monitor.observe.readings import BrokerReading, Reading
+from monitor.observe.readings import BrokerReading, HistogramReading, Reading
 from monitor.pipeline.batcher import Batcher
 from monitor.pipeline.bundle_scoring import BundleScoring
 from monitor.pipeline.inference import InferenceThread
@@ -59,9 +59,10 @@ async def measure(count: int, scrapes: int) -> dict[str, float]:
 
     def read() -> Reading:
         began = time.thread_time()
+        none = HistogramReading((1.0,), (0, 0), 0.0)
         reading = Reading(
             "1", "m@1", "n1", [read_stream(task, shown) for task in tasks], read_engine(inference, batcher),
-            BrokerReading(True, 0, 0, 10, 0, 0), 0.001, 0, 0.0,
+            BrokerReading(True, 0, 0, 10, 0, 0), 0.001, 0, 0.0, none,
         )  # fmt: skip
         reading_ms.append((time.thread_time() - began) * 1000)
         return reading

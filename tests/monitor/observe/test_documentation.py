@@ -10,12 +10,21 @@ import pytest
 import yaml
 
 from monitor.observe.metrics import families
-from monitor.observe.readings import BrokerReading, EngineReading, Reading, RuleReading, StreamReading, WebhookReading
+from monitor.observe.readings import (
+    BrokerReading,
+    EngineReading,
+    HistogramReading,
+    Reading,
+    RuleReading,
+    StreamReading,
+    WebhookReading,
+)
 from monitor.pipeline.stream_task import RECONNECT_REASONS
 from monitor.types import Condition, DropCause, Severity, Status
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / "docs" / "observability.md").read_text()
+NONE = HistogramReading((1.0,), (0, 0), 0.0)
 READING = Reading(
     "1", "m@1", "n1",
     [
@@ -26,7 +35,8 @@ READING = Reading(
             rules=[RuleReading("lost", "critical", False, 0)],
         )
     ],
-    EngineReading("e", "d", "f32", 0.0, 0, 0, 0, 0.0), BrokerReading(True, 0, 0, 0, 0, 0), 0.0, 0, 0.0,
+    EngineReading("e", "d", "f32", 0.0, 0, 0, 0, 0.0, NONE, NONE), BrokerReading(True, 0, 0, 0, 0, 0),
+    0.0, 0, 0.0, NONE,
     webhooks=[WebhookReading("w", 0, 0, 0, 0, 0)],
 )  # fmt: skip
 #: Names as they stand in a query.
@@ -47,6 +57,7 @@ def test_every_metric_that_is_named_exists(file: str) -> None:
     text = (ROOT / file).read_text()
     named = set(re.findall(r"vqwatch_[a-z0-9_]+", text))
     assert named
+    named = {name.removesuffix("_bucket") for name in named}
     assert named <= NAMES, named - NAMES
 
 
@@ -73,7 +84,7 @@ def test_rates_are_taken_of_counters_and_of_nothing_else() -> None:
     text = PAGE
     taken = set(re.findall(r"(?:rate|increase)\((vqwatch_\w+)", text))
     assert taken
-    assert all(name.endswith("_total") for name in taken)
+    assert all(name.endswith(("_total", "_bucket")) for name in taken)
     compared = set(re.findall(r"(vqwatch_\w+)(?:\{[^}]*\})? (?:==|>|<)", "\n".join(rules().values())))
     assert compared
     assert not [name for name in compared if name.endswith("_total")]

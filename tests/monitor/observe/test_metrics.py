@@ -13,7 +13,15 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from monitor.observe.metrics import MetricsPage, families
-from monitor.observe.readings import BrokerReading, EngineReading, Reading, RuleReading, StreamReading, WebhookReading
+from monitor.observe.readings import (
+    BrokerReading,
+    EngineReading,
+    HistogramReading,
+    Reading,
+    RuleReading,
+    StreamReading,
+    WebhookReading,
+)
 from monitor.types import Condition, DropCause, Status, StreamState
 
 STATE = StreamState(
@@ -39,8 +47,12 @@ def stream(name: str, state: StreamState | None = STATE) -> StreamReading:
 def reading(*streams: StreamReading) -> Reading:
     return Reading(
         "1.2.3", "m@1", "n1", streams,
-        EngineReading("openvino", "CPU", "f32", 12.5, 900, 60, 1, 0.25), BrokerReading(True, 2, 3, 4, 5, 6),
-        0.005, 1, 0.0, ledger=True, history=False, evidence=True, evidence_bytes=8192,
+        EngineReading(
+            "openvino", "CPU", "f32", 12.5, 900, 60, 1, 0.25,
+            HistogramReading((0.01, 0.1), (50, 9, 1), 1.5), HistogramReading((8, 16), (20, 40, 0), 900),
+        ),
+        BrokerReading(True, 2, 3, 4, 5, 6), 0.005, 1, 0.0, HistogramReading((1.0, 2.0), (70, 20, 10), 95.5),
+        ledger=True, history=False, evidence=True, evidence_bytes=8192,
         webhooks=[WebhookReading("noc", 11, 12, 13, 14, 15)],
     )  # fmt: skip
 
@@ -82,6 +94,14 @@ async def test_every_number_of_a_stream_and_of_the_process_is_there_in_base_unit
     assert found[("vqwatch_webhook_dropped_total", "refused", "noc")] == 13
     assert found[("vqwatch_webhook_dropped_total", "lost", "noc")] == 14
     assert found[("vqwatch_webhook_waiting", "noc")] == 15
+    assert found[("vqwatch_alerts_active", "major")] == 1
+    assert found[("vqwatch_alerts_active", "critical")] == 0
+    buckets = {end: found[("vqwatch_inference_duration_seconds_bucket", end)] for end in ("0.01", "0.1", "+Inf")}
+    assert buckets == {"0.01": 50, "0.1": 59, "+Inf": 60}
+    assert found[("vqwatch_inference_duration_seconds_sum",)] == 1.5
+    assert found[("vqwatch_batch_size_count",)] == 60
+    assert found[("vqwatch_batch_size_sum",)] == 900
+    assert found[("vqwatch_end_to_end_latency_seconds_bucket", "2.0")] == 90
     assert found[("process_resident_memory_bytes",)] > 1e6
 
 
@@ -130,7 +150,7 @@ async def test_labels_are_of_bounded_sets() -> None:
     found = [s for metric in families(reading(stream("cam1"))) for s in metric.samples]
     assert {key for s in found for key in s.labels} == {
         "stream", "status", "condition", "cause", "reason", "rule", "severity", "kind", "version", "model", "node",
-        "engine", "device", "precision", "webhook",
+        "engine", "device", "precision", "webhook", "le",
     }  # fmt: skip
 
 

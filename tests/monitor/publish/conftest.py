@@ -263,6 +263,17 @@ async def link(broker: Broker) -> AsyncIterator[Link]:
 
 
 @pytest.fixture
+async def link_to() -> AsyncIterator[Callable[[BrokerAddress], Awaitable[Link]]]:
+    """Make links to brokers, started or not."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def make(address: BrokerAddress) -> Link:
+            return await stack.enter_async_context(Link(address))
+
+        yield make
+
+
+@pytest.fixture
 def mosquitto_with() -> Callable[[Path, str], Mosquitto]:
     """Make a mosquitto with settings of its own, not started."""
     return mosquitto_or_skip

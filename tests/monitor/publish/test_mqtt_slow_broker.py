@@ -1,4 +1,4 @@
-"""Outages of a broker as they come: long, forgetful, slow, half-open. Alerts arrive in order, memory stays bounded.
+"""Outages of a broker as they come: long, forgetful, refusing, slow, half-open. Alerts arrive in order, within bounds.
 
 `make broker-outages` makes them in full: two hundred alerts, ten minutes without a broker, one message a second.
 """
@@ -9,8 +9,11 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from monitor.publish.broker_address import BrokerAddress
@@ -93,16 +96,49 @@ class Monitoring:
     def __init__(self, publisher: MqttPublisher) -> None:
         self.publisher = publisher
         self.states = 0
+        self._info = Message("vqwatch/n1/stream/cam1/info", b"{}", qos=1, retain=True)
+        self._process = psutil.Process()
+        self._rss = self._process.memory_info().rss
+
+    async def connected(self) -> None:
+        async with asyncio.timeout(60):
+            await self.publisher.wait_connected()
+        self.publisher.offer(self._info)
 
     def second(self) -> None:
         for stream in STREAMS:
             assert self.publisher.offer(state(stream, self.states))
             self.states += 1
 
+    async def outage(self, seconds: float) -> None:
+        """All alerts, and as many seconds of states, while the broker is not to be had."""
+        for number in range(ALERTS):
+            self.publisher.offer(alert(number))
+            self.second()
+            await asyncio.sleep(seconds / ALERTS)
+        # Of what is retained, the newest of each topic waits; all the rest is counted.
+        assert self.publisher.counts.pending <= ALERTS + len(STREAMS) + 2
+        assert self.publisher.counts.superseded >= self.states - 2 * len(STREAMS)
+
+    async def recovered(self, link: Any, subscribe: Any, address: BrokerAddress) -> None:
+        """Waits for the next connection; the broker's memory is right within five seconds from there."""
+        before = link.accepted
+        link.restore()
+        async with asyncio.timeout(60):
+            while link.accepted == before:
+                await asyncio.sleep(0.005)
+        started_s = asyncio.get_running_loop().time()
+        expected = {state(stream, 0).topic: b"%d" % (self.states - 3 + n) for n, stream in enumerate(STREAMS)}
+        expected |= {"vqwatch/n1/status": b"online", self._info.topic: b"{}"}
+        late = await subscribe(address)
+        await late.until(lambda newest: expected.items() <= newest.items(), 20)
+        assert asyncio.get_running_loop().time() - started_s < 5.0
+
     def accounted(self) -> bool:
         """Every state went out, was replaced by a newer one, which is counted, or waits; every alert went out."""
         counts = self.publisher.counts
-        return counts.sent + counts.superseded + counts.pending >= self.states + ALERTS
+        bounded = (self._process.memory_info().rss - self._rss) / 1e6 < 64
+        return bounded and counts.sent + counts.superseded + counts.pending >= self.states + ALERTS
 
 
 @asynccontextmanager
@@ -134,8 +170,7 @@ async def arrived(outside: Any, timeout_s: float) -> None:
 async def test_alerts_arrive_over_a_link_that_carries_one_message_in_a_while(broker: Any, subscribe: Any) -> None:
     outside = await subscribe(broker.address)
     async with SlowLink(broker.address, PACE_S) as address, monitoring(address) as work:
-        async with asyncio.timeout(60):
-            await work.publisher.wait_connected()
+        await work.connected()
         for number in range(ALERTS):
             work.publisher.offer(alert(number))
         done = asyncio.create_task(arrived(outside, 60 + 10 * ALERTS * PACE_S))
@@ -157,41 +192,68 @@ async def test_a_broker_that_comes_back_without_its_memory_is_right_within_five_
     broker: Any, link: Any, subscribe: Any
 ) -> None:
     async with monitoring(link.address) as work:
-        async with asyncio.timeout(60):
-            await work.publisher.wait_connected()
-        work.publisher.offer(Message("vqwatch/n1/stream/cam1/info", b"{}", qos=1, retain=True))
+        await work.connected()
         link.cut()
         await broker.kill()
-        for number in range(ALERTS):
-            work.publisher.offer(alert(number))
-            work.second()
-            await asyncio.sleep(DOWN_S / ALERTS)
-        assert work.publisher.counts.pending <= ALERTS + len(STREAMS) + 2
+        await work.outage(DOWN_S)
         await broker.start()
         outside = await subscribe(broker.address)
-        link.restore()
+        await work.recovered(link, subscribe, broker.address)
         await arrived(outside, 60)
-        started_s = asyncio.get_running_loop().time()
-        async with asyncio.timeout(60):
-            await work.publisher.wait_connected()
-        expected = {state(stream, 0).topic: b"%d" % (work.states - 3 + n) for n, stream in enumerate(STREAMS)}
-        expected |= {"vqwatch/n1/status": b"online", "vqwatch/n1/stream/cam1/info": b"{}"}
-        late = await subscribe(broker.address)
-        await late.until(lambda newest: newest == expected, 20)
-        assert asyncio.get_running_loop().time() - started_s < 5.0
         assert work.accounted()
+
+
+async def test_alerts_wait_while_the_password_is_refused(
+    mosquitto_with: Any, link_to: Any, subscribe: Any, tmp_path: Path
+) -> None:
+    passwords = tmp_path / "passwords"
+
+    async def know(password: str) -> None:
+        passwords.write_text(f"op:{password}\n")
+        hashing = await asyncio.create_subprocess_exec("mosquitto_passwd", "-U", str(passwords))
+        assert await hashing.wait() == 0
+
+    broker = mosquitto_with(tmp_path, f"allow_anonymous false\npassword_file {passwords}")
+    await know("right")
+    await broker.start()
+    link = await link_to(broker.address)
+    way = replace(link.address, username="op", password="right")
+    known = replace(broker.address, username="op", password="right")
+    try:
+        async with monitoring(way) as work:
+            await work.connected()
+            await broker.kill()
+            # Someone has changed it on the broker alone; what the broker kept is gone, too.
+            await know("changed")
+            await broker.start()
+            await work.outage(DOWN_S)
+            async with asyncio.timeout(20):
+                while work.publisher.trouble_code != "auth":
+                    await asyncio.sleep(0.01)
+            assert work.publisher.trouble == "it refuses the credentials"
+            link.cut()
+            await broker.kill()
+            await know("right")
+            await broker.start()
+            outside = await subscribe(known)
+            await work.recovered(link, subscribe, known)
+            await arrived(outside, 60)
+            assert work.publisher.trouble is None
+            assert work.accounted()
+    finally:
+        await broker.stop()
 
 
 @mosquitto
 async def test_alerts_in_a_half_open_link_arrive_over_the_next_one(broker: Any, link: Any, subscribe: Any) -> None:
     outside = await subscribe(broker.address)
     async with monitoring(link.address) as work:
-        async with asyncio.timeout(60):
-            await work.publisher.wait_connected()
+        await work.connected()
         link.swallow()
         for number in range(ALERTS):
             work.publisher.offer(alert(number))
         work.second()
+        await work.recovered(link, subscribe, broker.address)
         await arrived(outside, 90)
         assert work.publisher.counts.reconnects >= 1
         assert work.accounted()

@@ -202,3 +202,40 @@ async def test_an_alert_shows_its_worst_picture_and_opens_what_is_known_of_it(pa
         )
         assert page.problems == []
         assert not [address for address in page.requested if "elsewhere" in address]
+
+
+async def test_a_change_is_accepted_from_the_details_of_a_stream(page: Chromium) -> None:
+    accepted: list[str] = []
+
+    def accept(stream: str) -> float:
+        accepted.append(stream)
+        return 48.5
+
+    async with (
+        EmbeddedBroker(mqtt_port=0, ws_port=0) as broker,
+        DashboardServer(port=0, node="studio-1", websocket=lambda: broker.ws_port, accept=accept) as server,
+        aiomqtt.Client("127.0.0.1", broker.mqtt_port) as monitor,
+    ):
+
+        async def send(score: float) -> None:
+            message = wire.state_message(TOPICS, StreamId("sport"), state(score))
+            await monitor.publish(message.topic, message.payload, retain=True)
+
+        await send(48.5)
+        await page.open(server.url)
+        # What the broker remembers is there once the page listens; what is live comes after it.
+        await page.until(f"{tile('sport')}?.dataset.stale === 'true'")
+        await send(48.5)
+        await page.until(f"{tile('sport')}.dataset.stale === 'false'")
+        await page.value(f"{tile('sport')}.querySelector('.open').click()")
+        await page.until(
+            "document.getElementById('accept').innerText === 'Accept the present level (22 below its usual one)'"
+        )
+        await page.value("document.getElementById('accept').click()")
+        await page.until(
+            "document.getElementById('accepted').innerText.startsWith('Accepted: its usual score is 48.5 now')"
+        )
+        assert accepted == ["sport"]
+        await send(70.0)
+        await page.until("document.getElementById('accept').hidden && !document.getElementById('accepting').hidden")
+        assert page.problems == []

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import re
 import socket
 from collections.abc import AsyncIterator
@@ -351,3 +352,40 @@ async def test_evidence_of_alerts_is_served_and_what_is_not_kept_is_not_found(cl
                 assert answer.status == 404, path
         async with client.get(f"{server.url}config.json") as answer:
             assert "evidence" not in await answer.json()
+
+
+async def test_a_level_is_accepted_by_who_may_and_not_by_the_page_of_another_site(
+    client: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    accepted: list[str] = []
+
+    def accept(stream: str) -> float:
+        if stream == "new":
+            raise MonitorError("it has no healthy seconds to go by yet")
+        accepted.append({"cam1": "cam1"}[stream])
+        return 61.238
+
+    async def ask(url: str, stream: str = "cam1", **headers: str) -> tuple[int, Any]:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        async with client.post(f"{url}api/streams/{stream}/accept", headers=named) as answer:
+            return answer.status, await answer.json()
+
+    caplog.set_level(logging.INFO, "vqwatch.web")
+    async with dashboard(accept=accept) as server, dashboard() as closed:
+        own = f"http://127.0.0.1:{server.port}"
+        assert await ask(server.url) == (200, {"v": 1, "stream": "cam1", "baseline": 61.24})
+        assert (await ask(server.url, Origin=own))[0] == 200
+        assert (await ask(server.url, Origin="https://monitor.example", Sec_Fetch_Site="same-origin"))[0] == 200
+        for headers in ({"Origin": "https://evil.example"}, {"Origin": own, "Sec_Fetch_Site": "cross-site"}):
+            assert await ask(server.url, **headers) == (403, {"error": "asked by the page of another site"})
+        assert await ask(server.url, "cam2") == (404, {"error": "no such stream is watched"})
+        assert await ask(server.url, "new") == (409, {"error": "it has no healthy seconds to go by yet"})
+        assert (await ask(closed.url))[0] == 403
+        async with client.get(f"{server.url}api/streams/cam1/accept") as answer:
+            assert answer.status == 405
+        async with client.get(f"{server.url}config.json") as told, client.get(f"{closed.url}config.json") as hidden:
+            assert (await told.json())["accept"] is True
+            assert "accept" not in await hidden.json()
+    assert accepted == ["cam1"] * 3
+    told_lines = [record.getMessage() for record in caplog.records]
+    assert told_lines == ["stream=cam1 event=level_accepted baseline=61.2 by=127.0.0.1"] * 3
