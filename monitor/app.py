@@ -377,11 +377,10 @@ class Monitor:
             KeyError: No such stream is watched.
             MonitorError: It was not healthy for long enough.
         """
-        # The baseline is the stream's own affair otherwise.
-        baseline = self.streams[StreamId(stream)]._baseline
-        if not baseline.accept(_ACCEPTED_S) or baseline.value is None:
+        level = self.streams[StreamId(stream)].accept_level(_ACCEPTED_S)
+        if level is None:
             raise MonitorError("it has no healthy seconds to go by yet")
-        return baseline.value
+        return level
 
     def _problems(self) -> list[Problem]:
         """Why the monitor does not do its work; streams that are down are not among it, to say so is its work."""

@@ -26,6 +26,11 @@ _ODD_USERINFO = re.compile(_SCHEME + _NO_PORT + r"(?:\S*@|[^\n@]*@)")
 # groups are written.
 _USERINFO = re.compile(_SCHEME + r'[^\s/?#<>"]+@')
 
+# The same behind a scheme whose :// was mistyped: rtsp//user:pass@host, https:/user:pass@host, rtsp:user:pass@host.
+_MISTYPED_SCHEME = re.compile(
+    r"\b((?:rtsps?|rtmps?|https?|udp|rtp|tcp|srt|mqtts?)(?::/?|//?))(?![/\s])[^\s/:@]*:[^\s]*@", re.IGNORECASE
+)
+
 # A whole URL as a percent-encoded query value: ?src=rtsp%3A%2F%2Fuser%3Apass%40host
 _ENCODED_USERINFO = re.compile(r"(%3A%2F%2F)(?:(?!%2F)[^\s/&])*%40", re.IGNORECASE)
 
@@ -92,6 +97,7 @@ def redact(text: str) -> str:
     text = _HEADER.sub(rf"\1{MASK}", text)
     text = _ODD_USERINFO.sub(rf"\1{MASK}@", text)
     text = _USERINFO.sub(rf"\1{MASK}@", text)
+    text = _MISTYPED_SCHEME.sub(rf"\1{MASK}@", text)
     text = _ENCODED_USERINFO.sub(rf"\1{MASK}%40", text)
     return _redact_pairs(text)
 

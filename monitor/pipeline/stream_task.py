@@ -251,6 +251,10 @@ class StreamTask:
         limit_s = self.settings.max_staleness_s
         self.scored.mailbox.max_staleness_s = min(limit_s or _HURRY_S, _HURRY_S) if on else limit_s
 
+    def accept_level(self, seconds: int) -> float | None:
+        """Takes the newest healthy seconds for what the stream usually is; the level, None where there are too few."""
+        return self._baseline.value if self._baseline.accept(seconds) else None
+
     def stop(self) -> None:
         """Ends ``run`` soon; never waits for a source."""
         self._stopping.set()

@@ -138,3 +138,11 @@ def test_text_without_secrets_is_left_alone(text):
 )
 def test_what_is_left_still_names_the_feed(text, cleaned):
     assert redact(text) == cleaned
+
+
+@pytest.mark.parametrize("scheme", ["rtsp//", "rtsp/", "https:/", "RTSP:", "srt:", "mqtts//"])
+@pytest.mark.parametrize("password", [CANARY, f"{CANARY}@b", f"a/{CANARY}", f"a:{CANARY}?x"])
+def test_a_scheme_without_its_colon_or_slashes_hides_nothing_less(scheme: str, password: str) -> None:
+    cleaned = redact(f"{scheme}op:{password}@cam.example/live: no such file")
+    assert cleaned == f"{scheme}***@cam.example/live: no such file"
+    assert redact(cleaned) == cleaned
