@@ -86,13 +86,15 @@ def cause_outcomes(causes: F64, facts: Sequence[ClipFacts]) -> list[Outcome]:
 
     Returns:
         Outcomes ``cause`` and ``cause <kind>`` of clips at level 3 and above, ``clean`` and ``clean <variant>`` of
-        clean ones.
+        clean ones; ``not called clean <kind>`` of impairments that are no cause.
     """
     outcomes = []
     for row, fact in zip(causes, facts, strict=True):
         right = float(CAUSES[int(row.argmax())] == fact.kind)
         if fact.level == 0:
             outcomes += [Outcome(fact.content, "clean", right), Outcome(fact.content, f"clean {fact.variant}", right)]
+        elif fact.level >= STRONG and fact.kind not in CAUSES:
+            outcomes.append(Outcome(fact.content, f"not called clean {fact.kind}", float(row.argmax() != 0)))
         elif fact.level >= STRONG:
             if not fact.second:
                 outcomes.append(Outcome(fact.content, "cause", right))

@@ -40,6 +40,8 @@ SIZES = ((640, 360), (960, 540), (1280, 720), (1920, 1080))
 _SIZE_SHARES = (0.5, 0.3, 0.15, 0.05)
 TRUNK_CLASSES = ("none", "compression", "aliasing", "interlacing", "blur", "noise")
 DISTORTED = CAUSES[1:]
+#: Impairments that are no cause, so that nothing is trained on them: what a model makes of the unknown.
+UNSEEN = ("banding", "macroblocks")
 #: A kind of group, not a cause: one impairment at levels 3 to 5 over a lesser one at a fixed low level.
 MIXED = "mixed"
 #: A control, not a benign variant: the pictures of a clip in no order.
@@ -51,11 +53,22 @@ SPEC = InputSpec(InputMode.FRAGMENTS, grid=4, patch=32, colour="yuv")
 _NEEDS_MOTION = ("interlacing", "judder", "frame_drop")
 _LEAST_MOTION = 0.8
 #: What a full-reference value of whole pictures grades.
-_GRADED = ("compression", "aliasing", "blur", "noise")
+_GRADED = ("compression", "aliasing", "blur", "noise", *UNSEEN)
 #: Contents that are tried before a group is given up.
 _TRIES = 12
 #: Where in a chain from camera to viewer each impairment arises; mixtures apply them in this order.
-_CHAIN = ("noise", "blur", "aliasing", "interlacing", "judder", "frame_drop", "flicker", "compression")
+_CHAIN = (
+    "noise",
+    "blur",
+    "aliasing",
+    "interlacing",
+    "judder",
+    "frame_drop",
+    "flicker",
+    "banding",
+    "compression",
+    "macroblocks",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +77,7 @@ class ClipFacts:
 
     content: str
     stem: str
-    kind: str  # one of CAUSES
+    kind: str  # one of CAUSES or UNSEEN
     level: int  # 0 is clean
     variant: str  # benign variant of a clean clip, else ""
     width: int
@@ -88,7 +101,7 @@ def make_group(
     Args:
         content: Preferred content.
         others: All contents of the same side of the split.
-        kind: A cause, or MIXED.
+        kind: A cause, one of UNSEEN, or MIXED.
         out: Folder.
         seed: Draws everything.
         redraw: Draw the impairment anew for each level, its codec, phases and kind of fault: as different feeds that

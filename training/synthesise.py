@@ -12,8 +12,9 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
+from training.errors import UsageError
 from training.sources import Content, find_contents, split_contents, write_provenance
-from training.synthesis import DISTORTED, MIXED, make_controls, make_group
+from training.synthesis import DISTORTED, MIXED, UNSEEN, make_controls, make_group
 from training.trunk_pictures import make_pictures
 
 HOLDOUT_SHARE = 0.14
@@ -40,7 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--controls", type=int, default=16, metavar="N", help="hold-out contents in every benign variant"
     )
-    parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS, help="impairments of the groups")
+    parser.add_argument(
+        "--kinds",
+        nargs="+",
+        default=KINDS,
+        choices=(*KINDS, *UNSEEN),
+        help=f"impairments of the groups; {' and '.join(UNSEEN)} of hold-out groups alone",
+    )
     parser.add_argument(
         "--redraw", action="store_true", help="draw each level's impairment anew (codec, phases, kind of fault)"
     )
@@ -50,6 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Makes what is missing of the material and prints what it made."""
+    unseen = [kind for kind in args.kinds if kind in UNSEEN]
+    if unseen and args.groups:
+        raise UsageError(f"{unseen[0]} is no cause that can be trained: make such groups with --groups 0")
     contents = find_contents(args.sources)
     train, held = split_contents(contents, HOLDOUT_SHARE)
     print(f"{len(train)} contents to train on, {len(held)} held out")

@@ -60,6 +60,14 @@ def test_causes_count_from_level_three_and_clean_by_variant() -> None:
     assert right["clean cut"].value == 0.0
 
 
+def test_of_what_is_no_cause_it_counts_whether_it_was_noticed() -> None:
+    facts = [clip("banding", level, "a") for level in (2, 3, 4)]
+    causes = np.eye(len(CAUSES))[[0, 0, CAUSES.index("compression")]]
+    right = shares(cause_outcomes(causes, facts))
+    assert set(right) == {"not called clean banding"}
+    assert right["not called clean banding"][0] == 0.5
+
+
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=20), st.lists(st.integers(0, 5), min_size=1, max_size=20))
 def test_auc_is_the_share_of_pairs_in_order(positive: list[int], negative: list[int]) -> None:
     expected = np.mean([1.0 if p > n else 0.5 if p == n else 0.0 for p in positive for n in negative])

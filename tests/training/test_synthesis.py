@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Iterable
 from itertools import pairwise
@@ -15,9 +16,10 @@ from PIL import Image
 
 from monitor.core.side_channel import SIDE_NAMES
 from monitor.types import CAUSES
-from training import synthesis
+from training import synthesis, synthesise
 from training.benign import VARIANTS, Tick, benign_clip
 from training.distortions import distort
+from training.errors import UsageError
 from training.pictures import Picture
 from training.sources import Content
 from training.synthesis import LADDER_FPS, MIXED, make_group, rate_ticks
@@ -101,6 +103,16 @@ def test_a_mixed_group_names_the_worse_of_two(stills: list[Content], tmp_path: P
         assert f["second"] in CAUSES
         assert f["second"] != f["kind"]
         assert f["second_level"] in (1, 2)
+
+
+def test_what_is_no_cause_is_made_for_the_hold_out_alone(stills: list[Content], tmp_path: Path) -> None:
+    facts, _ = read(tmp_path / make_group(stills[0], stills, "banding", tmp_path, 6))
+    assert [(f["kind"], f["level"]) for f in facts if f["level"]] == [("banding", level) for level in range(1, 6)]
+    parser = argparse.ArgumentParser()
+    synthesise.add_arguments(parser)
+    arguments = ["--sources", str(tmp_path), "--out", str(tmp_path), "--kinds", "blur", "banding"]
+    with pytest.raises(UsageError, match="banding is no cause that can be trained"):
+        synthesise.run(parser.parse_args(arguments))
 
 
 def test_judder_is_not_made_of_what_stands_still(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
