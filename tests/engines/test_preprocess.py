@@ -7,7 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engines.errors import PictureError
-from engines.preprocess import STRIP_PX, InputMode, InputSpec, PictureCutter, column_strips, grid_offsets
+from engines.planes import plane
+from engines.preprocess import (
+    LUMA_HEIGHT,
+    LUMA_WIDTH,
+    STRIP_PX,
+    InputMode,
+    InputSpec,
+    PictureCutter,
+    column_strips,
+    grid_offsets,
+)
 
 FRAGMENTS = InputSpec(InputMode.FRAGMENTS, grid=4, patch=32)
 
@@ -143,3 +153,14 @@ def test_column_strips_are_the_columns_of_a_padded_plane(
     starts = np.array(strips) * STRIP_PX
     expected = np.stack([plane[:, x : x + STRIP_PX] for x in starts])
     np.testing.assert_array_equal(column_strips(plane, starts), expected)
+
+
+@pytest.mark.parametrize("layout", ["yuv420p", "yuv422p", "yuv444p", "nv12"])
+@pytest.mark.parametrize(("width", "height"), [(1366, 768), (350, 202), (640, 352)])
+def test_small_luma_is_what_the_scaler_makes_of_the_whole_picture(layout: str, width: int, height: int) -> None:
+    picture = VideoFrame(width, height, layout)
+    rng = np.random.default_rng(width)
+    for one in picture.planes:
+        one.update(rng.integers(16, 235, one.buffer_size, np.uint8).tobytes())
+    whole = picture.reformat(LUMA_WIDTH, LUMA_HEIGHT, "yuv420p", interpolation="AREA", dst_color_range="MPEG")
+    assert np.array_equal(PictureCutter(FRAGMENTS).cut(picture).luma, plane(whole, 0, np.uint8))
