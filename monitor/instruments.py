@@ -39,6 +39,9 @@ def read_stream(task: StreamTask, state: StreamState | None) -> StreamReading:
         epochs=counts.epochs,
         # A text made of it is made later, in another thread.
         reconnects=dict(task.reconnects),
+        silent=task.silent,
+        bitrate_bps=task.bitrate_bps(),
+        last_frame_at=task.last_frame_at,
         reader_deaths=task.reader_deaths,
         rules=[
             RuleReading(rule, book.severity(rule), book.is_raised(rule), raised) for rule, raised in book.raises.items()

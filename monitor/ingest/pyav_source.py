@@ -168,6 +168,12 @@ class PyAvSource:
         return self._counters.last_packet_s if reader is None else reader.heard_s
 
     @property
+    def received(self) -> int:
+        """Bytes that have arrived: over plain TCP and UDP all, elsewhere those of the packets looked at."""
+        reader = self._reader
+        return self._counters.bytes if reader is None else reader.received
+
+    @property
     def sound(self) -> AudioFacts | None:
         """Level and silence of the audio; None where it is not decoded, or there is none."""
         sound = self._sound

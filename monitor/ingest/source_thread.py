@@ -24,6 +24,10 @@ class Source(Protocol):
         """Monotonic time at which bytes last arrived, None before the first; read from any thread."""
 
     @property
+    def received(self) -> int:
+        """Bytes that have arrived; read from any thread."""
+
+    @property
     def sound(self) -> AudioFacts | None:
         """Level and silence of its audio, None where unknown; read from any thread."""
 

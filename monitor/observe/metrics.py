@@ -22,6 +22,9 @@ from monitor.types import Condition, Severity, Status, StreamState
 
 _Value = float | int | bool | None
 
+#: Half-width of the central 90 % of a normal distribution, in standard deviations.
+_SIGMAS_OF_90 = 1.645
+
 
 def _up(state: StreamState) -> bool:
     return state.status is not Status.UNKNOWN
@@ -30,6 +33,10 @@ def _up(state: StreamState) -> bool:
 def _seconds(state: StreamState) -> float | None:
     # Of a blind stream it would be the last score's, for as long as the stream is blind.
     return None if state.lag_ms is None or not _up(state) else state.lag_ms / 1000
+
+
+def _stddev(state: StreamState) -> float | None:
+    return None if state.uncertainty is None else state.uncertainty / _SIGMAS_OF_90
 
 
 #: Of the last second's state: name, help, value. Unknown while the stream's status is.
@@ -41,6 +48,7 @@ _STATE_GAUGES: tuple[tuple[str, str, Callable[[StreamState], _Value]], ...] = (
     ("score_baseline", "Median score of the stream itself while healthy, 0 to 100.", lambda s: s.baseline),
     ("score_drop", "Points by which the score is below the stream's own baseline.", lambda s: s.drop),
     ("score_uncertainty", "Half-width of the score's 90 % interval, points.", lambda s: s.uncertainty),
+    ("score_stddev", "Standard deviation of a normal error with that interval, points.", _stddev),
     ("score_lag_seconds", "From a sample's arrival to its score's publication.", _seconds),
     ("coverage_ratio", "Share of the last second's samples that are in the score.", lambda s: s.coverage),
     ("fps_in", "Pictures a second that arrive, by their time stamps.", lambda s: s.fps_in),
@@ -58,7 +66,7 @@ _COUNTERS: tuple[tuple[str, str, Callable[[StreamReading], int]], ...] = (
     ("samples_scored", "Samples that were scored.", lambda r: r.scored),
     ("frames_decoded", "Pictures decoded.", lambda r: r.frames),
     (
-        "frames_corrupt",
+        "decode_errors",
         "Pictures that lost something on their way or that the decoder found broken, shown or not.",
         lambda r: r.corrupt,
     ),
@@ -139,8 +147,18 @@ def _stream_families(streams: Sequence[StreamReading]) -> Iterator[Metric]:
     ages = ((r.stream, r.age_s) for r in streams)
     yield _gauge("stream_score_age_seconds", "Age of the newest sample in the score.", ages)
     yield _states("stream_status", "1 for the stream's status, 0 for the others.", "status", Status, known)
-    yield _states(
-        "stream_condition", "1 for what is seen of the stream, 0 for the others.", "condition", Condition, known
+    yield _states("stream_state", "1 for what is seen of the stream, 0 for the others.", "state", Condition, known)
+    for condition in (Condition.BLACK, Condition.FROZEN):
+        seen = ((stream, state.condition is condition) for stream, state in known)
+        yield _gauge(f"stream_{condition}", f"1 while the stream's pictures are {condition}.", seen)
+    yield _gauge(
+        "stream_silent", "1 while its sound is silent; absent where none is decoded.", _each(streams, "silent")
+    )
+    yield _gauge("stream_bitrate_bps", "Bits a second that arrived, last ten seconds.", _each(streams, "bitrate_bps"))
+    yield _gauge(
+        "stream_last_frame_timestamp_seconds",
+        "Unix time at which the newest picture arrived.",
+        _each(streams, "last_frame_at"),
     )
     for name, text, of_reading in _COUNTERS:
         counter = CounterMetricFamily(f"vqwatch_stream_{name}", text, labels=["stream"])
@@ -154,7 +172,7 @@ def _stream_families(streams: Sequence[StreamReading]) -> Iterator[Metric]:
         "stream_mailbox_samples", "Samples that wait for the engine.", ((r.stream, r.waiting) for r in streams)
     )
     dropped = CounterMetricFamily(
-        "vqwatch_stream_samples_dropped", "Samples due that got no score, by cause.", labels=["stream", "cause"]
+        "vqwatch_stream_frames_dropped", "Samples due that got no score, by cause.", labels=["stream", "reason"]
     )
     reconnects = CounterMetricFamily(
         "vqwatch_stream_reconnects",
@@ -187,7 +205,7 @@ def _process_families(reading: Reading) -> Iterator[Metric]:
     build.add_metric([reading.version, reading.model, reading.node], 1)
     engine = reading.engine
     backend = GaugeMetricFamily(
-        "vqwatch_engine_info", "1; the engine is in the labels.", labels=["engine", "device", "precision"]
+        "vqwatch_backend_info", "1; the engine is in the labels.", labels=["engine", "device", "precision"]
     )
     backend.add_metric([engine.name, engine.device, engine.precision], 1)
     yield from (build, backend)
@@ -211,6 +229,11 @@ def _process_families(reading: Reading) -> Iterator[Metric]:
     yield _one("source_threads_abandoned", "Source threads that hang and were given up.", reading.abandoned_threads)
     yield _one("shed_ratio", "Share of the samples due that are left out for want of computing power.", reading.shed)
     yield _one("streams", "Streams that are watched.", len(reading.streams))
+    yield _count(
+        "shard_restarts",
+        "Readers' processes that died and were started again, of all streams.",
+        sum(r.reader_deaths for r in reading.streams),
+    )
     broker = reading.broker
     yield _one("mqtt_connected", "1 while a link to the broker stands.", None if broker is None else broker.connected)
     yield _one("mqtt_outbox_messages", "Messages that wait for the broker.", None if broker is None else broker.pending)
@@ -267,13 +290,17 @@ def _webhook_families(webhooks: Sequence[WebhookReading]) -> Iterator[Metric]:
     yield from (sent, failed, dropped, waiting)
 
 
+def _each(streams: Sequence[StreamReading], field: str) -> Iterable[tuple[str, _Value]]:
+    return ((r.stream, getattr(r, field)) for r in streams)
+
+
 def _states(
     name: str, text: str, label: str, states: type[Status] | type[Condition], known: Iterable[tuple[str, StreamState]]
 ) -> Metric:
     family = GaugeMetricFamily(f"vqwatch_{name}", text, labels=["stream", label])
     words = [str(word) for word in states]
     for stream, state in known:
-        now = str(getattr(state, label))
+        now = str(state.status if states is Status else state.condition)
         for word in words:
             family.add_metric([stream, word], float(word == now))
     return family

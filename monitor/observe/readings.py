@@ -49,6 +49,9 @@ class StreamReading(NamedTuple):
         gaps: Gaps between the source's pictures of more than 1.5 usual frame durations.
         epochs: Unbroken runs of media time begun.
         reconnects: Connections that ended and were tried again, by why they ended.
+        silent: Whether its sound is; None where none is decoded.
+        bitrate_bps: Bits a second that arrived over the last seconds.
+        last_frame_at: Unix time at which its newest picture arrived.
         reader_deaths: Times that its decoder took its process along.
         rules: Its alert rules.
     """
@@ -68,6 +71,9 @@ class StreamReading(NamedTuple):
     gaps: int = 0
     epochs: int = 0
     reconnects: Mapping[str, int] = _NONE
+    silent: bool | None = None
+    bitrate_bps: float | None = None
+    last_frame_at: float | None = None
     reader_deaths: int = 0
     rules: Sequence[RuleReading] = ()
 

@@ -25,6 +25,11 @@ class SampledSource:
         return self._source.heard_s
 
     @property
+    def received(self) -> int:
+        """See ``Source.received``."""
+        return self._source.received
+
+    @property
     def sound(self) -> AudioFacts | None:
         """See ``Source.sound``."""
         return self._source.sound

@@ -56,6 +56,7 @@ class Readings:
         pictures: Pictures decoded.
         advanced: Those whose time went on from the one before.
         heard_s: When bytes last arrived (monotonic); None before the first.
+        received: Bytes that have arrived.
         latest: The detectors' newest results and the arrival of their picture (monotonic).
         format: What kind of pictures the newest ones are.
         fps: The source's frame rate by its time stamps, Hz; None while it is not known.
@@ -66,6 +67,7 @@ class Readings:
     pictures: int = 0
     advanced: int = 0
     heard_s: float | None = None
+    received: int = 0
     latest: tuple[PictureFacts, float] | None = None
     format: PictureFormat | None = None
     fps: float | None = None
@@ -243,6 +245,7 @@ class ThreadReader:
             advanced=sampler.advanced,
             pictures=sampler.pictures,
             heard_s=source.heard_s,
+            received=source.received,
             latest=sampler.latest,
             format=sampler.format,
             fps=self._fps,

@@ -106,6 +106,7 @@ class _Counters:
     at_s: float
     frames: int
     damaged: int
+    received: int
 
 
 @dataclass(slots=True)
@@ -195,6 +196,10 @@ class StreamTask:
         self._history: deque[_Counters] = deque(maxlen=_CORRUPT_WINDOW_S + 1)
         self._judgement: Judgement | None = None
         self._silent = False
+        self._hears = False
+        self._received = self._received_before = 0
+        #: Unix time at which its newest picture arrived; None before the first.
+        self.last_frame_at: float | None = None
         self._cadence = CadenceWatch()
         self._repeats = RepeatLimit()
         #: The pictures of its last seconds; None where none are kept.
@@ -225,6 +230,19 @@ class StreamTask:
         """Age of the newest sample in the score, now; None before the first."""
         received_s = self.scored.newest_received_s
         return None if received_s is None else max(0.0, self._clock() - received_s)
+
+    @property
+    def silent(self) -> bool | None:
+        """Whether its sound is; None where none is decoded."""
+        return self._silent if self._hears else None
+
+    def bitrate_bps(self) -> float | None:
+        """Bits a second that arrived over the last ten; None before the second second."""
+        if len(self._history) < 2:
+            return None
+        first, last = self._history[0], self._history[-1]
+        elapsed_s = last.at_s - first.at_s
+        return 8 * (last.received - first.received) / elapsed_s if elapsed_s > 0 else None
 
     @property
     def live(self) -> bool:
@@ -503,9 +521,16 @@ class StreamTask:
         view = self.scored.view()
         balance = self.scored.ledger.balance()
         counts = self.counts
-        self._history.append(_Counters(now, counts.frames, counts.corrupt))
-        newest = self.scored.newest
         readings = Readings() if self._reader is None else self._reader.readings
+        if readings.received < self._received:
+            # Another connection, which counts anew.
+            self._received = 0
+        self._received_before += readings.received - self._received
+        self._received = readings.received
+        self._history.append(_Counters(now, counts.frames, counts.corrupt, self._received_before))
+        newest = self.scored.newest
+        if readings.latest is not None:
+            self.last_frame_at = now_utc - max(0.0, now - readings.latest[1])
         self._tell_changes(readings)
         # The detectors' results do not wait for the engine: a picture is black or frozen whoever scores it.
         latest = readings.latest
@@ -583,6 +608,7 @@ class StreamTask:
 
     def _tell_silence(self, sound: AudioFacts | None, silent_s: float | None) -> None:
         silent = silent_s is not None and silent_s >= self.settings.limits.still_s
+        self._hears = sound is not None
         if sound is not None and silent != self._silent:
             levels = ",".join(f"{level:.1f}" for level in sound.levels_dbfs)
             log.info("stream=%s event=%s levels_dbfs=%s", self.id, "silent" if silent else "sounding", levels)

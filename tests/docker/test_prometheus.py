@@ -64,13 +64,13 @@ def test_a_stream_that_is_lost_raises_its_alert_and_a_healthy_one_raises_none(tm
         'up{job="vqwatch",instance="m:8080"}': "1x60",
         f'vqwatch_stream_up{{{labels}="a"}}': "1x60",
         f'vqwatch_stream_up{{{labels}="b"}}': "1x10 0x50",
-        f'vqwatch_stream_condition{{{labels}="a",condition="lost"}}': "0x60",
-        f'vqwatch_stream_condition{{{labels}="b",condition="lost"}}': "0x10 1x50",
+        f'vqwatch_stream_state{{{labels}="a",state="lost"}}': "0x60",
+        f'vqwatch_stream_state{{{labels}="b",state="lost"}}': "0x10 1x50",
         f'vqwatch_stream_score_drop{{{labels}="a"}}': "2x60",
         'vqwatch_mqtt_connected{instance="m:8080",job="vqwatch"}': "1x60",
         'vqwatch_webhook_dropped_total{instance="m:8080",job="vqwatch",webhook="noc",kind="refused"}': "0x60",
     }
-    lost = {"severity": "critical", "instance": "m:8080", "job": "vqwatch", "stream": "b", "condition": "lost"}
+    lost = {"severity": "critical", "instance": "m:8080", "job": "vqwatch", "stream": "b", "state": "lost"}
     expected = {"StreamLost": [{"exp_labels": lost, "exp_annotations": {"summary": "b: lost"}}]}
     quiet = ("MonitorGone", "QualityDrop", "BrokerUnreachable", "WebhookRefusesAlerts")
     content = {

@@ -67,10 +67,10 @@ def test_every_metric_is_documented() -> None:
 
 def test_alert_examples_ask_for_labels_and_values_that_exist() -> None:
     words = {
-        "condition": {str(word) for word in Condition},
+        "state": {str(word) for word in Condition},
         "status": {str(word) for word in Status},
         "severity": {str(word) for word in Severity},
-        "cause": {str(word) for word in DropCause},
+        "reason": {str(word) for word in DropCause},
         "job": {"vqwatch"},
     }
     assert len(rules()) >= 10

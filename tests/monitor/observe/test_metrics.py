@@ -79,7 +79,9 @@ async def test_every_number_of_a_stream_and_of_the_process_is_there_in_base_unit
     assert found[("vqwatch_stream_score_drop", "cam1")] == 2.0
     assert found[("vqwatch_stream_up", "cam1")] == 1.0
     assert found[("vqwatch_stream_samples_due_total", "cam1")] == 100
-    assert found[("vqwatch_stream_samples_dropped_total", "stale", "cam1")] == 5
+    assert found[("vqwatch_stream_frames_dropped_total", "stale", "cam1")] == 5
+    assert found[("vqwatch_stream_state", "ok", "cam1")] == 1
+    assert (found[("vqwatch_stream_black", "cam1")], found[("vqwatch_stream_frozen", "cam1")]) == (0, 0)
     assert found[("vqwatch_stream_reconnects_total", "auth", "cam1")] == 6
     assert found[("vqwatch_alert_active", "quality", "major", "cam1")] == 1
     assert found[("vqwatch_alert_active", "lost", "critical", "cam1")] == 0
@@ -105,7 +107,7 @@ async def test_every_number_of_a_stream_and_of_the_process_is_there_in_base_unit
     assert found[("process_resident_memory_bytes",)] > 1e6
 
 
-@pytest.mark.parametrize(("states", "label", "word"), [(Status, "status", "ok"), (Condition, "condition", "ok")])
+@pytest.mark.parametrize(("states", "label", "word"), [(Status, "status", "ok"), (Condition, "state", "ok")])
 async def test_exactly_one_status_and_one_condition_holds(
     states: type[Status] | type[Condition], label: str, word: str
 ) -> None:
@@ -149,7 +151,7 @@ async def test_series_of_a_removed_stream_vanish_with_the_next_scrape() -> None:
 async def test_labels_are_of_bounded_sets() -> None:
     found = [s for metric in families(reading(stream("cam1"))) for s in metric.samples]
     assert {key for s in found for key in s.labels} == {
-        "stream", "status", "condition", "cause", "reason", "rule", "severity", "kind", "version", "model", "node",
+        "stream", "status", "state", "reason", "rule", "severity", "kind", "version", "model", "node",
         "engine", "device", "precision", "webhook", "le",
     }  # fmt: skip
 

@@ -159,6 +159,7 @@ class Refusing:
     """A source that nobody can open."""
 
     heard_s = None
+    received = 0
     sound = None
 
     def __init__(self, code: SourceCode) -> None:
