@@ -46,27 +46,24 @@ def held() -> tuple[int, int, int]:
     return len(processes), sum(p.num_threads() for p in processes), sum(p.num_fds() for p in processes)
 
 
-async def opened(url: str, make: Callable[[ReaderSetup], Readers], count: int) -> list[Exception | None]:
-    """What ``count`` readers end with, so many at once."""
+async def opened(url: str, streams: list[Readers]) -> list[Exception | None]:
+    """What one connection of each stream ends with, all at once."""
     results: list[Exception | None] = []
     all_ended = asyncio.Event()
 
     def ended(error: Exception | None) -> None:
         results.append(error)
-        if len(results) == count:
+        if len(results) == len(streams):
             all_ended.set()
 
     events = ReaderEvents(lambda _: None, lambda *_: None, lambda _: None, lambda _: None, ended)
-    every = [make(SETUP) for _ in range(count)]
-    for readers in every:
+    for readers in streams:
         source = partial(
             PyAvSource, url, stream=StreamId("cam"), live=True, open_timeout_s=_TIMEOUT_S, read_timeout_s=_TIMEOUT_S
         )
         readers.connect(source, events, 0).start()
     async with asyncio.timeout(_PATIENCE_S):
         await all_ended.wait()
-    for readers in every:
-        readers.close()
     return results
 
 
@@ -82,20 +79,23 @@ async def test_hung_opens_end_by_themselves_and_leave_nothing_behind(
     with contextlib.closing(ReaderServer()) as forks:
         make = ThreadReaders if readers == "threads" else partial(ProcessReaders, forks)
         # What FFmpeg, the loop and the server of processes keep from the first use on.
-        await opened(f"tcp://127.0.0.1:{kinds[0][1].port}", make, 1)
+        streams = [make(SETUP) for _ in range(min(OPENS, _AT_ONCE))]
+        await opened(f"tcp://127.0.0.1:{kinds[0][1].port}", streams)
         before = await settled(None)
         lag = LoopLag(interval_s=0.01, window=100_000)
         watching = asyncio.create_task(lag.run())
         for scheme, server in kinds:
             left = OPENS
             while left:
-                now = min(left, _AT_ONCE)
-                errors = await opened(f"{scheme}://127.0.0.1:{server.port}/live", make, now)
+                now = min(left, len(streams))
+                errors = await opened(f"{scheme}://127.0.0.1:{server.port}/live", streams[:now])
                 assert all(isinstance(error, SourceError) for error in errors), (scheme, errors)
                 left -= now
             assert server.accepted >= OPENS
         watching.cancel()
         after = await settled(before)
+        for readers_of_one in streams:
+            readers_of_one.close()
     assert all(now <= then for now, then in zip(after, before, strict=True)), (before, after)
     assert SourceThread.abandoned_count() == 0
     p99_ms = lag.percentile_ms(0.99)
