@@ -40,14 +40,15 @@ def serve(pipe: Connection) -> NoReturn:
     """Reads connections as ordered until told to end, or until the monitor is gone; never returns."""
     code = 1
     try:
-        setup, counts = pipe.recv()
+        try:
+            setup, counts = pipe.recv()
+        except (EOFError, OSError):
+            os._exit(0)  # the monitor is gone
         with contextlib.suppress(OSError):
             # At most 15 bytes are shown: `ps -e` tells whose reader it is.
             Path("/proc/self/comm").write_text(f"vq:{setup.stream}"[:15])
         asyncio.run(_Server(pipe, setup, counts).run())
         code = 0
-    except EOFError:
-        code = 0  # the monitor is gone
     except BaseException:
         traceback.print_exc()
     finally:
@@ -131,7 +132,8 @@ class _Server:
 
     def _opened(self, session: int, info: StreamInfo) -> None:
         self._tell_readings()
-        self._send(Kind.OPENED, session, info)
+        with contextlib.suppress(MailboxClosed):
+            self._send(Kind.OPENED, session, info)
         self._trimmed, self._weigh_s = False, time.monotonic() + _WEIGH_S
 
     def _end(self, session: int, error: Exception | None) -> None:

@@ -162,7 +162,10 @@ def main() -> None:
             _reap(statuses)
         if control not in ready:
             continue
-        asked, fds, _, _ = socket.recv_fds(control, 1, 2)
+        try:
+            asked, fds, _, _ = socket.recv_fds(control, 1, 2)
+        except OSError:
+            break  # the monitor was killed
         if not asked:
             break
         pipe, status = fds
@@ -171,7 +174,7 @@ def main() -> None:
         except OSError as error:
             os.close(pipe)
             os.close(status)
-            control.send(_PID.pack(-(error.errno or 1)))
+            _answer(control, -(error.errno or 1))
             continue
         if pid == 0:
             signal.set_wakeup_fd(-1)
@@ -185,8 +188,13 @@ def main() -> None:
             serve(Connection(pipe))
         os.close(pipe)
         statuses[pid] = Connection(status, readable=False)
-        control.send(_PID.pack(pid))
+        _answer(control, pid)
     _end_all(statuses)
+
+
+def _answer(control: socket.socket, number: int) -> None:
+    with contextlib.suppress(OSError):  # the monitor was killed; the next look at the socket ends this process
+        control.send(_PID.pack(number))
 
 
 def _end_all(statuses: dict[int, Connection]) -> None:

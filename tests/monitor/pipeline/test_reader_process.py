@@ -282,12 +282,18 @@ asyncio.run(main())
 """
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=environment
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
     ) as monitor:
         assert monitor.stdout is not None
+        assert monitor.stderr is not None
         processes = [psutil.Process(int(pid)) for pid in monitor.stdout.readline().split()]
         assert len(processes) == 2
         monitor.kill()
         gone, alive = psutil.wait_procs(processes, timeout=20)
+        assert monitor.stderr.read() == ""
     # Nobody may be there to collect what is left of them.
     assert all(process.status() == psutil.STATUS_ZOMBIE for process in alive), (gone, alive)
