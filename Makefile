@@ -51,7 +51,7 @@ long: install-dev
 		tests/monitor/core tests/monitor/store tests/monitor/test_webhooks.py $(ARGS)
 
 # Over an hour on a machine that does nothing else. FAULT_AT_ONCE stalls run side by side; ARGS='-k damage' (fuzz, hung,
-# neighbours, reconnects, stalls) makes one campaign alone.
+# neighbours, protocols, reconnects, stalls) makes one campaign alone.
 FAULT_RUNS ?= 20
 FAULT_AT_ONCE ?= 4
 FAULT_SEED ?= 1
@@ -61,12 +61,14 @@ FAULT_FILES ?= 1000
 FAULT_RECONNECTS ?= 1000
 FAULT_GOOD ?= 12
 FAULT_NEIGHBOUR_S ?= 60
+FAULT_PROTOCOL_S ?= 60
 faults: install-dev
 	VQWATCH_FAULT_RUNS=$(FAULT_RUNS) VQWATCH_FAULT_SEED=$(FAULT_SEED) VQWATCH_FAULT_STRICT=1 \
 	VQWATCH_FAULT_AT_ONCE=$(FAULT_AT_ONCE) VQWATCH_FAULT_DAMAGE_S=$(FAULT_DAMAGE_S) \
 	VQWATCH_FAULT_FUZZ_PACKETS=$(FAULT_PACKETS) VQWATCH_FAULT_FUZZ_FILES=$(FAULT_FILES) \
 	VQWATCH_FAULT_RECONNECTS=$(FAULT_RECONNECTS) \
 	VQWATCH_FAULT_GOOD=$(FAULT_GOOD) VQWATCH_FAULT_NEIGHBOUR_S=$(FAULT_NEIGHBOUR_S) \
+	VQWATCH_FAULT_PROTOCOL_S=$(FAULT_PROTOCOL_S) \
 	VQWATCH_FAULT_REPORT=docs VQWATCH_FAULT_OPENS=84 VQWATCH_FAULT_LAG_MS=50 \
 		$(BIN)/python -m pytest -m faults -s $(ARGS)
 
