@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import gc
 import os
 import pickle
 import threading
@@ -107,6 +108,9 @@ class _Server:
                 self._reader.set_rung(content)
 
     def _read(self, session: int, connect: Callable[[], Source], rung: int) -> None:
+        # What the connection before left in cycles; a millisecond, for what the server imported is not looked at.
+        self._reader = None
+        gc.collect()
         self._session = session
         self._ended.clear()
         self._told = None
