@@ -182,7 +182,7 @@ async def test_every_protocol_is_told_soon_and_loses_no_sample(
         row["probe, s"] = await asyncio.to_thread(probe_s, name, url, options)
     record("protocols", f"{SECONDS} s of each, {AT_ONCE} at once; probe: to its first line, alone.", rows)
     for row in rows:
-        # Repeats are the server's: GStreamer's test picture comes twice once a minute.
+        # A repeat is no loss: the RTSP server of these tests shows one picture twice in a minute.
         assert row["missing"] == row["dropped"] == row["gaps"] == 0, row
         assert row["corrupt"] == row["packets_lost"] == 0, row
         if STRICT and LONG:
