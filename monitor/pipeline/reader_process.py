@@ -26,6 +26,8 @@ from monitor.pipeline.sampler import SamplerCounts
 
 #: A reader that was given up may take this long to end before its process is killed.
 _GRACE_S = 1.0
+#: A connection leaves some 2 kB behind (measured over 1000): after so many another process goes on.
+_MOST_CONNECTIONS = 200
 #: A process that was asked to end, or whose socket closed, may take this long.
 _END_S = 2.0
 
@@ -73,9 +75,11 @@ class ProcessReaders:
     def connect(self, connect: Callable[[], Source], events: ReaderEvents, rung: int) -> ProcessReader:
         """See ``Readers.connect``; ``connect`` must be picklable."""
         child = self._child
-        if child is None or not child.idle:
-            # The connection before hangs, or its process is gone.
-            if child is not None:
+        if child is None or not child.idle or child.connections >= _MOST_CONNECTIONS:
+            # The connection before hangs, its process is gone, or it has had many.
+            if child is not None and child.idle:
+                child.end()
+            elif child is not None:
                 child.kill()
             child = self._child = _Child(self._server, self._setup, self._counts)
         self._reader = ProcessReader(child, connect, events, rung, self._counts, self._died)
@@ -221,6 +225,11 @@ class _Child:
         """Of the process while it runs."""
         process = self._process
         return None if self._gone or process is None else process.pid
+
+    @property
+    def connections(self) -> int:
+        """That it has read."""
+        return self._session
 
     @property
     def idle(self) -> bool:

@@ -22,6 +22,7 @@ from monitor.core.evidence import Still
 from monitor.errors import SourceCode, SourceError
 from monitor.ingest.pyav_source import PyAvSource
 from monitor.ingest.source_thread import Source
+from monitor.pipeline import reader_process
 from monitor.pipeline.bundle_scoring import BundleScoring
 from monitor.pipeline.reader import Reader, ReaderEvents, Readers, ReaderSetup, ThreadReaders
 from monitor.pipeline.reader_process import ProcessReader, ProcessReaders
@@ -208,6 +209,25 @@ async def test_a_reader_given_up_that_ends_keeps_its_process(
     again = connect(live(transport_feed()), heard.readers)
     await again.until(5)
     assert (await again.process()).pid == process.pid
+
+
+async def test_after_many_connections_another_process_goes_on(
+    connect: Callable[..., Heard], transport_feed: Callable[..., TransportFeed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader_process, "_MOST_CONNECTIONS", 2)
+    url, pids, epochs = live(transport_feed()), [], []
+    heard = None
+    for _ in range(3):
+        heard = connect(url, heard and heard.readers)
+        await heard.until(3)
+        pids.append((await heard.process()).pid)
+        epochs.append(heard.samples[0].epoch)
+        heard.reader.stop()
+        await heard.ended.wait()
+    assert pids[0] == pids[1] != pids[2]
+    assert epochs == [1, 2, 3]
+    assert heard is not None
+    assert heard.readers.deaths == 0
 
 
 async def test_a_defect_is_told_with_where_it_was(connect: Callable[..., Heard]) -> None:
