@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
-import signal
 import subprocess
 import sys
 import tempfile
@@ -30,7 +28,8 @@ from monitor.pipeline.reader import ReaderEvents, Readers, ReaderSetup, ThreadRe
 from monitor.pipeline.reader_process import ProcessReaders
 from monitor.pipeline.reader_server import ReaderServer
 from monitor.types import Sample, StreamId
-from tests.fixtures.transport import TransportFeed, make_programme
+from tests.fixtures.feed_process import sent_elsewhere
+from tests.fixtures.transport import make_programme
 
 
 async def lag_beside(seconds: float) -> float:
@@ -45,7 +44,7 @@ async def lag_beside(seconds: float) -> float:
 def used() -> tuple[float, float]:
     """CPU seconds and bytes of this process and all below it, shared memory once."""
     here = psutil.Process()
-    below = [child for child in here.children(recursive=True) if "--send" not in child.cmdline()]
+    below = here.children(recursive=True)
     cpu = sum(sum(process.cpu_times()[:2]) for process in (here, *below))
     return cpu, here.memory_full_info().uss + sum(process.memory_full_info().uss for process in below)
 
@@ -113,15 +112,6 @@ def callback_cost() -> None:
             print(f"callback: timeout={timeout}: {1e6 * spent / packets:.1f} us a packet")
 
 
-def sender(path: str, count: int) -> None:
-    """Feeds, in a process of their own; their URLs on stdout."""
-    programme = make_programme(Path(path), seconds=6, size=(160, 96))
-    with contextlib.ExitStack() as stack:
-        feeds = [stack.enter_context(contextlib.closing(TransportFeed(programme, seed=n))) for n in range(count)]
-        print(*(feed.url for feed in feeds), flush=True)
-        signal.pause()
-
-
 def read(mode: str, urls: list[str], seconds: float, fps: float) -> None:
     """One mode, in a process that has done nothing else."""
     if mode == "threads":
@@ -138,13 +128,9 @@ def main() -> None:
     parser.add_argument("--readers", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--fps", type=float, default=5.0, help="samples a second; all 25 pictures are decoded")
-    parser.add_argument("--send", metavar="FILE", help=argparse.SUPPRESS)
     parser.add_argument("--mode", help=argparse.SUPPRESS)
     parser.add_argument("--urls", nargs="+", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.send:
-        sender(args.send, args.readers)
-        return
     if args.mode:
         read(args.mode, args.urls, args.seconds, args.fps)
         return
@@ -152,17 +138,9 @@ def main() -> None:
     itself = [sys.executable, "-m", "benchmarks.readers"]
     for name in ("readers", "seconds", "fps"):
         itself += [f"--{name}", str(getattr(args, name))]
-    with tempfile.TemporaryDirectory() as folder:
-        for mode in ("threads", "processes"):
-            with subprocess.Popen(
-                [*itself, "--send", f"{folder}/clip.ts"], stdout=subprocess.PIPE, text=True
-            ) as sending:
-                assert sending.stdout is not None
-                try:
-                    urls = sending.stdout.readline().split()
-                    subprocess.run([*itself, "--mode", mode, "--urls", *urls], check=True)
-                finally:
-                    sending.kill()
+    for mode in ("threads", "processes"):
+        with tempfile.TemporaryDirectory() as folder, sent_elsewhere(Path(folder), args.readers) as urls:
+            subprocess.run([*itself, "--mode", mode, "--urls", *urls], check=True)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -155,16 +154,12 @@ class ThreadReaders:
     Args:
         setup: How pictures become samples.
         counts: Counters to go on with.
-        clock: Monotonic seconds.
     """
 
     deaths = memory_bytes = 0
 
-    def __init__(
-        self, setup: ReaderSetup, counts: SamplerCounts | None = None, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, setup: ReaderSetup, counts: SamplerCounts | None = None) -> None:
         self._counts = counts or SamplerCounts()
-        self._clock = clock
         self.change(setup)
 
     @property

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import gc
 import os
 import pickle
@@ -20,14 +19,13 @@ from typing import NoReturn
 
 # Imported here though it is the orders that name it: the server process shares what it has imported.
 import monitor.ingest.feed  # noqa: F401
-from monitor.core.evidence import Still
 from monitor.errors import SourceError
 from monitor.ingest.mailbox import MailboxClosed
 from monitor.ingest.source_thread import Source
 from monitor.pipeline.reader import ReaderEvents, ReaderSetup, ThreadReader, ThreadReaders
 from monitor.pipeline.reader_orders import Kind, Order
 from monitor.pipeline.sampler import SamplerCounts
-from monitor.types import DropCause, StreamInfo
+from monitor.types import StreamInfo
 
 #: How often readings are sent.
 _READINGS_S = 0.2
@@ -71,7 +69,6 @@ class _Server:
         self._told: object = None
         self._memory_bytes = 0
         self._weigh_s = 0.0
-        self._trimmed = True
 
     async def run(self) -> None:
         """Until the end."""
@@ -116,8 +113,8 @@ class _Server:
         self._told = None
         events = ReaderEvents(
             sample=partial(self._send, Kind.SAMPLE, session),
-            dropped=lambda count, cause: self._dropped(session, count, cause),
-            still=lambda still: self._still(session, still),
+            dropped=lambda count, cause: self._send(Kind.DROPPED, session, (count, cause)),
+            still=partial(self._send, Kind.STILL, session),
             opened=lambda info: self._opened(session, info),
             ended=lambda error: self._end(session, error),
         )
@@ -128,41 +125,32 @@ class _Server:
             return
         self._reader.start()
 
-    def _dropped(self, session: int, count: int, cause: DropCause) -> None:
-        self._send(Kind.DROPPED, session, (count, cause))
-
-    def _still(self, session: int, still: Still) -> None:
-        self._send(Kind.STILL, session, still)
-
     def _opened(self, session: int, info: StreamInfo) -> None:
         self._tell_readings()
-        with contextlib.suppress(MailboxClosed):
-            self._send(Kind.OPENED, session, info)
-        self._trimmed, self._weigh_s = False, time.monotonic() + _WEIGH_S
+        self._tell(Kind.OPENED, session, info)
 
     def _end(self, session: int, error: Exception | None) -> None:
         if session != self._session:
             return
         self._tell_readings()
         self._ended.set()
-        with contextlib.suppress(MailboxClosed):
-            self._send(Kind.ENDED, session, _portable(error))
+        self._tell(Kind.ENDED, session, _portable(error))
 
     def _tell_readings(self) -> None:
         if self._reader is None or self._ended.is_set():
             return
         now_s = time.monotonic()
         if now_s >= self._weigh_s:
-            if not self._trimmed:
-                # Looking into a feed takes much for a moment, which the allocator would keep.
-                self._trimmed = True
-                _trim()
             self._memory_bytes, self._weigh_s = _own_bytes(), now_s + _WEIGH_S
         content = self._reader.readings, replace(self._readers.counts), self._memory_bytes
         if content != self._told:
             self._told = content
-            with contextlib.suppress(MailboxClosed):
-                self._send(Kind.READINGS, self._session, content)
+            self._tell(Kind.READINGS, self._session, content)
+
+    def _tell(self, kind: Kind, session: int, content: object) -> None:
+        """Sends from the event loop, which sees by itself that the monitor is gone."""
+        with contextlib.suppress(MailboxClosed):
+            self._send(kind, session, content)
 
     def _send(self, kind: Kind, session: int, content: object) -> None:
         """Sends a message; from any thread. It waits where the monitor does not read, which it always does.
@@ -177,12 +165,6 @@ class _Server:
         except OSError:
             # The loop sees the end of its socket as well.
             raise MailboxClosed from None
-
-
-def _trim() -> None:
-    """Gives back what the allocator holds and nobody uses; where it is not glibc's, nothing happens."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _own_bytes() -> int:
