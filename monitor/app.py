@@ -209,10 +209,11 @@ class Monitor:
         Raises:
             MonitorError: A port is taken, the broker's address is wrong, or another monitor uses the data directory.
         """
-        if self._reader_server is not None:
-            await asyncio.to_thread(self._reader_server.start)
         try:
             async with contextlib.AsyncExitStack() as stack:
+                if self._reader_server is not None:
+                    await asyncio.to_thread(self._reader_server.start)
+                    stack.push_async_callback(asyncio.to_thread, self._reader_server.close)
                 if self._config.data_dir is not None:
                     await self._open_evidence(self._config.data_dir, stack)
                     self._alert_log = await stack.enter_async_context(
@@ -266,8 +267,6 @@ class Monitor:
                             await self._shut_down(batching)
         finally:
             self._inference.close()
-            if self._reader_server is not None:
-                await asyncio.to_thread(self._reader_server.close)
         log.info("event=stopped")
 
     async def _open_history(self, folder: Path, stack: contextlib.AsyncExitStack) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -11,6 +10,7 @@ from typing import Protocol
 
 from monitor.core.audio_level import AudioFacts
 from monitor.errors import SourceError
+from monitor.ingest.loop_calls import LoopCalls
 from monitor.ingest.mailbox import MailboxClosed
 from monitor.ingest.pyav_source import Decoded
 from monitor.types import StreamInfo
@@ -76,12 +76,11 @@ class SourceThread:
     ) -> None:
         self._source = source
         self._epoch = epoch
-        self._loop = loop
+        self._tell = LoopCalls(loop)
         self._on_frame = on_frame
         self._on_opened = on_opened
         self._on_ended = on_ended
         self._stop = threading.Event()
-        self._silenced = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     @classmethod
@@ -111,7 +110,7 @@ class SourceThread:
     def abandon(self) -> None:
         """Give up on a thread that does not end: it is counted while it hangs and is not heard of again."""
         self._stop.set()
-        self._silenced = True
+        self._tell.silence()
         if self._thread.is_alive():
             SourceThread._abandoned_threads.add(self._thread)
 
@@ -137,13 +136,3 @@ class SourceThread:
         ended = partial(self._on_ended, None if self._stop.is_set() else error)
         error = None  # its traceback refers to this frame: a cycle that would keep pictures alive
         self._tell(ended)
-
-    def _tell(self, call: Callable[[], object]) -> None:
-        """Run ``call`` on the event loop; dropped where nobody listens any more."""
-
-        def unless_silenced() -> None:
-            if not self._silenced:
-                call()
-
-        with contextlib.suppress(RuntimeError):  # the loop is closed: the process is on its way out
-            self._loop.call_soon_threadsafe(unless_silenced)

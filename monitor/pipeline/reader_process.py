@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from monitor.errors import SourceCode, SourceError
+from monitor.ingest.loop_calls import LoopCalls
 from monitor.ingest.mailbox import MailboxClosed
 from monitor.ingest.source_thread import Source
 from monitor.pipeline.reader import ReaderEvents, ReaderSetup, Readings
@@ -123,7 +124,8 @@ class ProcessReader:
         self._counts = counts
         self._on_death = on_death
         self._loop = asyncio.get_running_loop()
-        self._stopped = self._silenced = False
+        self._tell = LoopCalls(self._loop)
+        self._stopped = False
         #: It told its end, or died.
         self.over = False
         #: See ``Reader.readings``.
@@ -143,7 +145,7 @@ class ProcessReader:
     def abandon(self) -> None:
         """See ``Reader.abandon``; where it does not end by itself, its process is killed."""
         self.stop()
-        self._silenced = True
+        self._tell.silence()
         self._loop.call_later(_GRACE_S, self._kill_unless_over)
 
     def set_rung(self, rung: int) -> None:
@@ -188,14 +190,6 @@ class ProcessReader:
         if died:
             self._tell(self._on_death)
         self._tell(lambda: self._events.ended(None if self._stopped else error))
-
-    def _tell(self, call: Callable[[], object]) -> None:
-        def unless_silenced() -> None:
-            if not self._silenced:
-                call()
-
-        with contextlib.suppress(RuntimeError):  # the loop is closed: the process is on its way out
-            self._loop.call_soon_threadsafe(unless_silenced)
 
 
 class _Child:

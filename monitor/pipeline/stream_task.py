@@ -197,7 +197,7 @@ class StreamTask:
         self._judgement: Judgement | None = None
         self._silent = False
         self._hears = False
-        self._received = self._received_before = 0
+        self._received = self._received_total = 0
         #: Unix time at which its newest picture arrived; None before the first.
         self.last_frame_at: float | None = None
         self._cadence = CadenceWatch()
@@ -363,7 +363,7 @@ class StreamTask:
             self._rung,
         )
         self._reader = reader
-        self._seen_pictures = self._seen_advanced = 0
+        self._seen_pictures = self._seen_advanced = self._received = 0
         reader.start()
         called = asyncio.ensure_future(self._called.wait())
         waiting: list[asyncio.Future[Any]] = [ended, called]
@@ -522,12 +522,10 @@ class StreamTask:
         balance = self.scored.ledger.balance()
         counts = self.counts
         readings = Readings() if self._reader is None else self._reader.readings
-        if readings.received < self._received:
-            # Another connection, which counts anew.
-            self._received = 0
-        self._received_before += readings.received - self._received
-        self._received = readings.received
-        self._history.append(_Counters(now, counts.frames, counts.corrupt, self._received_before))
+        if self._reader is not None:
+            self._received_total += readings.received - self._received
+            self._received = readings.received
+        self._history.append(_Counters(now, counts.frames, counts.corrupt, self._received_total))
         newest = self.scored.newest
         if readings.latest is not None:
             self.last_frame_at = now_utc - max(0.0, now - readings.latest[1])
