@@ -11,7 +11,7 @@ from monitor.broker_section import BrokerSection
 from monitor.config import Check, Config, StreamSection
 from monitor.errors import SourceError
 from monitor.ingest.address import parse_address
-from monitor.ingest.redact import MASK, redact
+from monitor.ingest.redact import redact_path
 from monitor.publish.tls import TlsFileError, client_context
 from monitor.rules import Problem
 
@@ -69,9 +69,8 @@ def _stream_problem(section: StreamSection) -> str | None:
     if is_file(url):
         if Path(url.removeprefix("file://")).exists():
             return None
-        # It may be an address whose :// was mistyped; what stands before @ is nobody's business then either.
-        before, at, rest = url.rpartition("@")
-        return f"{redact(url) if not at else f'{MASK}@{rest}'}: no such file{_MISTYPED if ':' in before else ''}"
+        mistyped = ":" in url.rpartition("@")[0]
+        return f"{redact_path(url)}: no such file{_MISTYPED if mistyped else ''}"
     try:
         parse_address(url, live=True, read_timeout_s=1.0, options=section.source_options())
     except SourceError as error:

@@ -15,7 +15,7 @@ import psutil
 
 from monitor.errors import SourceCode, SourceError
 from monitor.ingest.failure import source_error
-from monitor.ingest.redact import redact
+from monitor.ingest.redact import redact, redact_path
 from monitor.ingest.srt_address import SrtFeed, parse_srt
 
 #: Schemes that FFmpeg may be given. Others (pipe, concat, lavfi, ...) either cannot be interrupted or open
@@ -196,7 +196,7 @@ def _check_file(path: str, shown: str) -> None:
         if file.is_dir():
             raise source_error(shown, "is a directory", SourceCode.INVALID_DATA, transient=False)
         if not file.exists():
-            raise source_error(shown, "no such file", SourceCode.NOT_FOUND, transient=False)
+            raise source_error(redact_path(shown), "no such file", SourceCode.NOT_FOUND, transient=False)
         empty = file.is_file() and file.stat().st_size == 0
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

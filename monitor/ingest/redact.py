@@ -102,6 +102,12 @@ def redact(text: str) -> str:
     return _redact_pairs(text)
 
 
+def redact_path(path: str) -> str:
+    """A path that names no file: it may be an address whose :// was mistyped, so nothing before its last @ is shown."""
+    _, at, rest = path.rpartition("@")
+    return f"{MASK}@{rest}" if at else redact(path)
+
+
 def _redact_pairs(text: str) -> str:
     return _PAIR.sub(_mask_pair, text)
 

@@ -60,6 +60,16 @@ _STATE_GAUGES: tuple[tuple[str, str, Callable[[StreamState], _Value]], ...] = (
     ),
 )
 
+#: Of the stream's own readings: name, help, value.
+_READING_GAUGES: tuple[tuple[str, str, Callable[[StreamReading], _Value]], ...] = (
+    ("score_age_seconds", "Age of the newest sample in the score.", lambda r: r.age_s),
+    ("silent", "1 while its sound is silent; absent where none is decoded.", lambda r: r.silent),
+    ("bitrate_bps", "Bits a second that arrived, last ten seconds.", lambda r: r.bitrate_bps),
+    ("last_frame_timestamp_seconds", "Unix time at which the newest picture arrived.", lambda r: r.last_frame_at),
+    ("samples_in_flight", "Samples due whose fate is open.", lambda r: r.in_flight),
+    ("mailbox_samples", "Samples that wait for the engine.", lambda r: r.waiting),
+)
+
 #: Of the stream's own counters: name, help, value.
 _COUNTERS: tuple[tuple[str, str, Callable[[StreamReading], int]], ...] = (
     ("samples_due", "Samples that fell due: scored, dropped or in flight.", lambda r: r.due),
@@ -144,33 +154,20 @@ def _stream_families(streams: Sequence[StreamReading]) -> Iterator[Metric]:
     known = [(r.stream, r.state) for r in streams if r.state is not None]
     for name, text, of_state in _STATE_GAUGES:
         yield _gauge(f"stream_{name}", text, ((stream, of_state(state)) for stream, state in known))
-    ages = ((r.stream, r.age_s) for r in streams)
-    yield _gauge("stream_score_age_seconds", "Age of the newest sample in the score.", ages)
-    yield _states("stream_status", "1 for the stream's status, 0 for the others.", "status", Status, known)
-    yield _states("stream_state", "1 for what is seen of the stream, 0 for the others.", "state", Condition, known)
+    for name, text, of_stream in _READING_GAUGES:
+        yield _gauge(f"stream_{name}", text, ((r.stream, of_stream(r)) for r in streams))
+    statuses = [(stream, state.status) for stream, state in known]
+    conditions = [(stream, state.condition) for stream, state in known]
+    yield _states("stream_status", "1 for the stream's status, 0 for the others.", "status", Status, statuses)
+    yield _states("stream_state", "1 for what is seen of the stream, 0 for the others.", "state", Condition, conditions)
     for condition in (Condition.BLACK, Condition.FROZEN):
-        seen = ((stream, state.condition is condition) for stream, state in known)
+        seen = ((stream, now is condition) for stream, now in conditions)
         yield _gauge(f"stream_{condition}", f"1 while the stream's pictures are {condition}.", seen)
-    yield _gauge(
-        "stream_silent", "1 while its sound is silent; absent where none is decoded.", _each(streams, "silent")
-    )
-    yield _gauge("stream_bitrate_bps", "Bits a second that arrived, last ten seconds.", _each(streams, "bitrate_bps"))
-    yield _gauge(
-        "stream_last_frame_timestamp_seconds",
-        "Unix time at which the newest picture arrived.",
-        _each(streams, "last_frame_at"),
-    )
     for name, text, of_reading in _COUNTERS:
         counter = CounterMetricFamily(f"vqwatch_stream_{name}", text, labels=["stream"])
         for r in streams:
             counter.add_metric([r.stream], of_reading(r))
         yield counter
-    yield _gauge(
-        "stream_samples_in_flight", "Samples due whose fate is open.", ((r.stream, r.in_flight) for r in streams)
-    )
-    yield _gauge(
-        "stream_mailbox_samples", "Samples that wait for the engine.", ((r.stream, r.waiting) for r in streams)
-    )
     dropped = CounterMetricFamily(
         "vqwatch_stream_frames_dropped", "Samples due that got no score, by cause.", labels=["stream", "reason"]
     )
@@ -290,19 +287,17 @@ def _webhook_families(webhooks: Sequence[WebhookReading]) -> Iterator[Metric]:
     yield from (sent, failed, dropped, waiting)
 
 
-def _each(streams: Sequence[StreamReading], field: str) -> Iterable[tuple[str, _Value]]:
-    return ((r.stream, getattr(r, field)) for r in streams)
-
-
 def _states(
-    name: str, text: str, label: str, states: type[Status] | type[Condition], known: Iterable[tuple[str, StreamState]]
+    name: str,
+    text: str,
+    label: str,
+    states: type[Status] | type[Condition],
+    known: Iterable[tuple[str, Status | Condition]],
 ) -> Metric:
     family = GaugeMetricFamily(f"vqwatch_{name}", text, labels=["stream", label])
-    words = [str(word) for word in states]
-    for stream, state in known:
-        now = str(state.status if states is Status else state.condition)
-        for word in words:
-            family.add_metric([stream, word], float(word == now))
+    for stream, now in known:
+        for state in states:
+            family.add_metric([stream, str(state)], float(state is now))
     return family
 
 
