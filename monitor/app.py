@@ -592,9 +592,9 @@ class Monitor:
             count += 1
             if count % _HEALTH_S == 1:
                 now = time.monotonic()
-                rate = (self._inference.pictures - pictures) / max(1e-3, now - at_s)
+                rate = (self._inference.samples - pictures) / max(1e-3, now - at_s)
                 busy = (self._inference.busy_s - busy_s) / max(1e-3, now - at_s)
-                pictures, at_s, busy_s = self._inference.pictures, now, self._inference.busy_s
+                pictures, at_s, busy_s = self._inference.samples, now, self._inference.busy_s
                 self._rates = rate, busy
                 self._publish_health(rate, busy)
 

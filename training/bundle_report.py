@@ -37,6 +37,8 @@ _BEFORE_S, _AFTER_S = 60, 10
 #: Clips that are looped, and for how long.
 _LOOPED = 3
 _LOOP_S = 7200
+#: Seconds at first that a loop's scores are not compared, and seconds of which the mean is.
+_SETTLING_S, _MEAN_S = 10, 10
 #: What a cut may still be felt, in seconds.
 _AFTER_CUT_S = 2
 _SIDE_BY_SIDE = 128
@@ -241,17 +243,28 @@ def control_section(scorer: BundleScorer, groups: Sequence[Group]) -> Section:
 
 
 def loop_section(scorer: BundleScorer, groups: Sequence[Group], seconds: int) -> Section:
-    """Clips looped for hours: the largest distance of any ten seconds from the first minute's score, in points."""
+    """Clips looped for hours: the largest distance of any ten seconds from the first ones' of the same pictures."""
     clips = [group.inputs[i] for group in groups[:_LOOPED] for i in (0, len(group.inputs) - 1)]
     per_second = round(scorer.fps)
-    # The length of a loop and the period of the restarts have a common multiple; a minute and a bit holds several.
     shown = scorer.show_looped(clips, seconds * per_second)
-    far = []
-    for one in shown:
-        values = np.array(one.seconds)
-        means = np.convolve(values, np.full(10, 0.1), mode="valid")
-        far.append(float(np.abs(means - values[10:70].mean()).max()))
+    # After so many seconds a loop begins at the beginning of a second again, and each second shows what it showed.
+    round_s = math.lcm(len(clips[0]) - 1, per_second) // per_second
+    far = [looped_change(np.array(one.seconds), round_s) for one in shown]
     return {f"largest change in {seconds} s of a looped clip": Estimate(max(far), min(far), max(far), len(far))}
+
+
+def looped_change(seconds: F64, round_s: int) -> float:
+    """The largest distance of ten seconds' mean from that of the same pictures in the first round, in points.
+
+    Args:
+        seconds: (n,) scores; the first ten are left out.
+        round_s: Seconds after which the same pictures are shown in a second.
+    """
+    settled = seconds[_SETTLING_S:]
+    if len(settled) < round_s + _MEAN_S:
+        return float("nan")
+    first = settled[np.arange(len(settled)) % round_s]
+    return float(np.abs(np.convolve(settled - first, np.full(_MEAN_S, 1 / _MEAN_S), mode="valid")).max())
 
 
 def cut_section(scorer: BundleScorer, groups: Sequence[Group]) -> Section:

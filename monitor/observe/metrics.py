@@ -210,6 +210,7 @@ def _process_families(reading: Reading) -> Iterator[Metric]:
         "engine_busy_seconds", "Time spent in the engine; its rate is the share of time it is busy.", engine.busy_s
     )
     yield _count("engine_samples", "Samples that went through the engine.", engine.samples)
+    yield _count("engine_samples_reused", "Samples among them whose picture was the one before.", engine.reused)
     yield _count("engine_batches", "Batches that went through the engine, failed ones included.", engine.batches)
     yield _count("engine_failures", "Batches on which the engine failed.", engine.failures)
     yield _histogram("batch_size", "Samples in each batch.", engine.sizes)

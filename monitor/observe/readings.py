@@ -96,7 +96,8 @@ class HistogramReading(NamedTuple):
 class EngineReading:
     """The engine and the batches that went through it.
 
-    ``running_s`` is how long the one in it has been there; ``durations_s`` and ``sizes`` are of each batch.
+    ``reused`` counts those of ``samples`` whose picture was the one before, which are not computed again; ``running_s``
+    is how long the batch in it has been there; ``durations_s`` and ``sizes`` are of each batch.
     """
 
     name: str
@@ -104,6 +105,7 @@ class EngineReading:
     precision: str
     busy_s: float
     samples: int
+    reused: int
     batches: int
     failures: int
     running_s: float

@@ -13,13 +13,15 @@ import numpy as np
 from engines.errors import EngineError
 from monitor.core.stream_head import StreamHead, step_streams
 from monitor.pipeline.inference import InferenceThread, Reduced
-from monitor.types import F64, DropCause, Sample
+from monitor.types import F64, DropCause, Sample, StreamId
 
 log = logging.getLogger("vqwatch.pipeline")
 
 
 class SampleStream(Protocol):
     """What the batcher sees of a stream. All on the event loop."""
+
+    stream: StreamId
 
     def take(self, max_n: int) -> list[Sample]:
         """Up to ``max_n`` waiting samples in tick order; they count as in flight from here."""
@@ -80,6 +82,7 @@ class Batcher:
     def remove(self, stream: SampleStream) -> None:
         """Stops asking a stream."""
         self._streams.remove(stream)
+        self._inference.memory.forget(stream.stream)
 
     def wake(self) -> None:
         """Samples are waiting somewhere. Event loop only."""

@@ -14,6 +14,7 @@ from engines.base import FeatureEngine
 from monitor.core.domain import FeatureDomain
 from monitor.core.head import Head
 from monitor.core.histogram import Histogram
+from monitor.pipeline.feature_memory import FeatureMemory
 from monitor.types import F32, F64, Sample
 
 _DURATIONS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -58,9 +59,10 @@ class InferenceThread:
         self._domain = domain
         self._clock = clock
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vqwatch-engine")
-        #: Seconds spent in the engine, and pictures that went through it, since the start.
+        self.memory = FeatureMemory()
+        #: Seconds spent in the engine, and samples that went through it, since the start.
         self.busy_s = 0.0
-        self.pictures = 0
+        self.samples = 0
         #: Of each batch that went through it: seconds, and pictures.
         self.durations = Histogram(_DURATIONS_S)
         self.sizes = Histogram(_SIZES)
@@ -83,14 +85,14 @@ class InferenceThread:
     def _run(self, samples: Sequence[Sample]) -> Reduced:
         self._started_s = started = self._clock()
         try:
-            features = self.engine.infer(np.stack([s.pixels for s in samples]))
+            features = self.memory.features(samples, self.engine.infer)
             inputs = self._reduced(samples, features)
             return Reduced(inputs, None if self._domain is None else self._domain.distance(features))
         finally:
             self._started_s = None
             took_s = self._clock() - started
             self.busy_s += took_s
-            self.pictures += len(samples)
+            self.samples += len(samples)
             self.durations.observe(took_s)
             self.sizes.observe(len(samples))
 

@@ -17,6 +17,7 @@ import pytest
 
 from engines.bundle import BUNDLED
 from monitor.commands.model_arguments import open_model
+from monitor.demo.scenes import render
 from monitor.ingest.mailbox import Mailbox, OverflowPolicy
 from monitor.ingest.pyav_source import PyAvSource
 from monitor.pipeline.batcher import Batcher
@@ -85,7 +86,9 @@ class DamagedFeed:
 @pytest.fixture(scope="module")
 def small_programme(tmp_path_factory: pytest.TempPathFactory) -> Programme:
     size, seconds = ((640, 360), 24) if LONG else ((256, 144), 6)
-    return make_programme(tmp_path_factory.mktemp("damage") / "programme.ts", seconds=seconds, size=size)
+    # Pictures that the model knows and calls clean: what is damaged then shows in the score.
+    shown = render("city", 1, *size, float(FPS), float(seconds))
+    return make_programme(tmp_path_factory.mktemp("damage") / "programme.ts", seconds=seconds, size=size, shown=shown)
 
 
 async def watched(

@@ -48,7 +48,7 @@ def reading(*streams: StreamReading) -> Reading:
     return Reading(
         "1.2.3", "m@1", "n1", streams,
         EngineReading(
-            "openvino", "CPU", "f32", 12.5, 900, 60, 1, 0.25,
+            "openvino", "CPU", "f32", 12.5, 900, 45, 60, 1, 0.25,
             HistogramReading((0.01, 0.1), (50, 9, 1), 1.5), HistogramReading((8, 16), (20, 40, 0), 900),
         ),
         BrokerReading(True, 2, 3, 4, 5, 6), 0.005, 1, 0.0, HistogramReading((1.0, 2.0), (70, 20, 10), 95.5),

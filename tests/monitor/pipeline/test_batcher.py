@@ -58,6 +58,7 @@ class Queue:
 
     def __init__(self, name: str, count: int, shape: tuple[int, int, int] = (3, 4, 4)) -> None:
         rng = np.random.default_rng(len(name))
+        self.stream = StreamId(name)
         self.waiting = [
             Sample(StreamId(name), 1, t, t / 25, 0.0, rng.integers(0, 255, shape, dtype=np.uint8), None, PictureFacts())
             for t in range(count)
