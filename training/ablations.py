@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,10 +14,10 @@ import numpy as np
 import torch
 
 from training import trunk as trunk_training
-from training.base_head import figures
-from training.head_data import Clips, TrunkReader, load_clips
+from training.base_head import figures, train_members
+from training.head_data import TrunkReader, load_clips
 from training.head_model import HeadVariant, predict
-from training.head_training import train_head
+from training.workers import parse_jobs
 
 #: Columns of the table.
 _SHOWN = ("SROCC label", "pairs", "adjacent", "clean above 2+", "cause", "clean")
@@ -58,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="ablations.md and .json go here")
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="one head each")
+    parser.add_argument("--jobs", type=parse_jobs, default=os.cpu_count() or 1, metavar="N", help="processes")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -78,18 +80,14 @@ def run(args: argparse.Namespace) -> int:
         for row in ROWS:
             if row.trunk == kind:
                 print(row.name, file=sys.stderr)
-                found[row.name] = [_figures(row, clips, held, seed, args.epochs) for seed in args.seeds]
+                heads = train_members(clips, args.seeds, args.epochs, args.jobs, row.variant)
+                found[row.name] = [figures(*predict([head], held), held) for head in heads]
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "ablations.json").write_text(json.dumps({"seeds": args.seeds, "rows": found}, indent=1) + "\n")
     table = ablation_table({row.name: found[row.name] for row in ROWS})
     (args.out / "ablations.md").write_text(table)
     print(table, end="")
     return 0
-
-
-def _figures(row: Ablation, clips: Clips, held: Clips, seed: int, epochs: int) -> dict[str, float]:
-    model = train_head(clips, epochs=epochs, seed=seed, variant=row.variant)
-    return figures(*predict([model], held), held)
 
 
 def ablation_table(found: dict[str, Sequence[dict[str, float]]]) -> str:

@@ -26,16 +26,15 @@ from engines.export import export_onnx
 from engines.preprocess import InputMode
 from monitor.core.head import bag_arrays
 from monitor.core.side_channel import SIDE_VERSION
-from monitor.types import CAUSES, F64
+from monitor.types import F64
+from training import conformal
 from training import trunk as trunk_training
-from training.labels import CLEAN
+from training.conformal import SCORE_CLEAN
 from training.synthesis import SAMPLE_FPS, SPEC
 
-#: The published scale: what clean held-out material scores in the middle, and what the worst tenth of level 5 does.
-SCORE_CLEAN, SCORE_WORST = 95.0, 5.0
+#: The published scale's other end: what the worst tenth of held-out level 5 scores.
+SCORE_WORST = 5.0
 _KIND: Literal["bagged-bottleneck"] = "bagged-bottleneck"
-#: What an interval covers, and the clips that a cause needs for one of its own.
-_COVERED, _LEAST = 0.9, 20
 _UNFILLED = "0" * 64
 
 
@@ -59,6 +58,9 @@ def run(args: argparse.Namespace) -> int:
     # A hold-out that is too small to place both ends leaves that to the training clips.
     placed = fitting if {0, 5} <= set(fitting[2].astype(int)) else head["train"].double().numpy()
     points = calibration_points(placed[0], placed[2])
+    held = head["holdout"].double().numpy()
+    qualities, scores = zip(*points, strict=True)
+    error = conformal.errors(np.interp(held[0], qualities, scores), held[1])
     rungs = sorted((fps for fps in bags if fps != SAMPLE_FPS), reverse=True)
     args.out.mkdir(parents=True, exist_ok=True)
     export_onnx(trunk.trunk, SPEC, args.out / "trunk.onnx")
@@ -92,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
             )
             for fps in rungs
         ),
-        uncertainty=interval_by_cause(fitting[0], fitting[1], fitting[3], points),
+        uncertainty=conformal.widths(error, held[3].astype(int)),
         domain=DomainPart(file="domain.npz", sha256=_UNFILLED, limit=head["domain"]["limit"]),
     )
     trunk_file = args.out / "trunk.onnx"
@@ -117,33 +119,3 @@ def calibration_points(score: F64, level: F64) -> tuple[tuple[float, float], ...
     clean = round(float(np.median(score[level == 0])), 4)
     worst = round(float(np.quantile(score[level == 5], 0.1)), 4)
     return ((0.0, 0.0), (worst, SCORE_WORST), (clean, SCORE_CLEAN), (1.0, 100.0))
-
-
-def interval_by_cause(score: F64, label: F64, cause: F64, points: tuple[tuple[float, float], ...]) -> dict[str, float]:
-    """Half-width, by named cause, that covers 90 % of labels (split-conformal); in points, against our own labels.
-
-    Args:
-        score: (n,) in [0, 1], of clips that trained nothing.
-        label: (n,) in [0, 1].
-        cause: (n,) index of the named cause.
-        points: The calibration.
-
-    Source: Papadopoulos et al., "Inductive confidence machines for regression", ECML 2002: the quantile at
-        (n + 1) x 0.9 of n, by group where a group is large enough (Mondrian).
-    """
-    qualities, scores = zip(*points, strict=True)
-    shown = np.interp(score, qualities, scores)
-    # Labels on the published scale: 0.95 is clean.
-    target = label / CLEAN * SCORE_CLEAN
-    error = np.abs(shown - target)
-    result = {}
-    for index, name in enumerate(CAUSES):
-        of = error[cause == index]
-        # Too few clips give no quantile of their own.
-        result[name] = round(_conformal(of if len(of) >= _LEAST else error), 1)
-    return result
-
-
-def _conformal(error: F64) -> float:
-    rank = min(len(error) - 1, int(np.ceil((len(error) + 1) * _COVERED)) - 1)
-    return float(np.sort(error)[rank])

@@ -21,7 +21,7 @@ from monitor.types import F64
 from training import trunk as trunk_training
 from training.clip_agreement import Estimate, cause_outcomes, pair_outcomes, shares
 from training.head_data import Clips, load_clips
-from training.head_model import HeadModel, predict
+from training.head_model import HeadModel, HeadVariant, predict
 from training.head_training import train_head
 from training.metrics import lcc, srocc
 from training.sources import half_of
@@ -80,19 +80,22 @@ def run(args: argparse.Namespace) -> int:
         }
         if fps == SAMPLE_FPS:
             kept["domain"] = fit_domain([reader.features(file) for file in sorted((args.data / "clips").glob("*.npz"))])
-            # What calibration and intervals are fitted on; the other half of the hold-out is left for the report.
+            # What the scale is fitted on, half of the hold-out; intervals, on all of it.
             fitting = held.take(np.flatnonzero([half_of(f.stem) == 0 for f in held.facts]))
             kept["train"] = _columns(predict(members, clips), clips)
             kept["fitting"] = _columns(predict(members, fitting), fitting)
+            kept["holdout"] = _columns(predict(members, held), held)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     torch.save(kept, args.out)
     args.out.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n")
     return 0
 
 
-def train_members(clips: Clips, seeds: Sequence[int], epochs: int, jobs: int) -> list[HeadModel]:
+def train_members(
+    clips: Clips, seeds: Sequence[int], epochs: int, jobs: int, variant: HeadVariant | None = None
+) -> list[HeadModel]:
     """One head a seed, several at once; each on one thread, so that a seed gives the same head on any machine."""
-    train = partial(train_head, clips, epochs=epochs, quiet=True)
+    train = partial(train_head, clips, epochs=epochs, variant=variant, quiet=True)
     with workers(min(jobs, len(seeds)), one_thread) as pool:
         made = [pool.submit(_train_member, train, seed) for seed in seeds]
         console = Console(stderr=True)

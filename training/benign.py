@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from training import distortions
 from training.pictures import Picture
@@ -21,6 +21,8 @@ Rng = np.random.Generator
 
 #: What `benign_clip` makes; ``plain`` is the clip as it is.
 VARIANTS = ("plain", "24to25", "30to25", "slow", "static", "cut", "grain", "fade", "captions", "ticker")
+#: What it makes besides, of which no training clip is made: what else a monitor meets.
+CONTROLS = ("dark", "animation")
 #: Variants whose pictures stand where the plain clip's stand, so that a full-reference value of them means something.
 COMPARABLE = ("plain", "grain")
 #: White of captions and the grey of the band below a ticker, limited range.
@@ -48,7 +50,7 @@ def benign_clip(
     """A variant of a clean clip.
 
     Args:
-        variant: One of VARIANTS.
+        variant: One of VARIANTS or CONTROLS.
         content: What the clip shows.
         others: Contents of the same side of the split, for cuts.
         clean: The plain clip, at least ``length * 30 / 25`` pictures.
@@ -87,6 +89,10 @@ def benign_clip(
         return _captions(clean[:length], rng), plain
     if variant == "ticker":
         return _ticker(clean[:length], rng), plain
+    if variant == "dark":
+        return _dark(clean[:length], rng), plain
+    if variant == "animation":
+        return _animation(clean[:length]), plain
     return clean[:length], plain
 
 
@@ -105,6 +111,42 @@ def _fade(pictures: Iterable[Picture], start: int, half: int) -> Iterator[Pictur
             for plane, base in zip(picture, (16, 128, 128), strict=True)
         )
         yield Picture(y, u, v)
+
+
+def _dark(pictures: Iterable[Picture], rng: Rng) -> Iterator[Picture]:
+    """A night scene: a fifth to two fifths of the light, pale colours, and a sensor's noise."""
+    gain = rng.uniform(0.2, 0.4)
+    for picture in pictures:
+        y, u, v = (plane.astype(np.float32) for plane in picture)
+        y = (y - 16) * gain + 16 + rng.standard_normal(y.shape, dtype=np.float32)
+        u, v = ((plane - 128) * 0.5 + 128 for plane in (u, v))
+        yield Picture(*(np.clip(plane + 0.5, 0, 255).astype(np.uint8) for plane in (y, u, v)))
+
+
+def _animation(pictures: Sequence[Picture]) -> Iterator[Picture]:
+    """Drawn pictures: flat tones with dark lines where they meet, each shown twice, as hand animation is."""
+    for t in range(len(pictures)):
+        if t % 2 == 0:
+            drawn = _drawn(pictures[t])
+        yield drawn
+
+
+def _drawn(picture: Picture) -> Picture:
+    size = picture.y.shape[1] // 640 + 1
+    tones = []
+    for plane, step in zip(picture, (36, 24, 24), strict=True):
+        smooth = Image.fromarray(plane).filter(ImageFilter.MedianFilter(2 * size + 1))
+        tones.append(np.asarray(smooth, np.int16) // step * step + step // 2)
+    luma = tones[0]
+    line = np.zeros(luma.shape, np.float32)
+    line[:, 1:] += luma[:, 1:] != luma[:, :-1]
+    line[1:] += luma[1:] != luma[:-1]
+    # A pen's width, soft at its rim.
+    lines = Image.fromarray((line.clip(0, 1) * 255).astype(np.uint8))
+    ink = np.asarray(lines.filter(ImageFilter.GaussianBlur(size / 2)))
+    drawn = luma * (1 - 0.6 * np.minimum(ink / 110.0, 1.0))
+    planes = (np.maximum(drawn, 20), *tones[1:])
+    return Picture(*(np.clip(plane, 0, 255).astype(np.uint8) for plane in planes))
 
 
 def _text(height: int, words: int, rng: Rng) -> npt.NDArray[np.float32]:

@@ -21,15 +21,14 @@ from engines.openvino import OpenVinoEngine
 from monitor.core.baseline import Baseline
 from monitor.core.stream_head import StatePolicy
 from monitor.types import F64
-from training.base_bundle import SCORE_CLEAN
+from training import conformal
 from training.bundle_clips import BundleScorer, Group, Shown
 from training.bundle_report_text import report_text
 from training.bundle_streams import score_streams, streams_text
 from training.clip_agreement import STRONG, Estimate, auc, by_content, cause_outcomes, kind_of, pair_outcomes, shares
-from training.labels import BASE_REFERENCE, CLEAN, TEMPORAL, labels, spatial_scales
+from training.labels import BASE_REFERENCE, TEMPORAL, labels, spatial_scales
 from training.metrics import lcc, srocc
 from training.slates import write_slates
-from training.sources import half_of
 from training.synthesis import SHUFFLED, ClipFacts, facts_of
 
 #: Stream that turns bad: a minute of a clean clip, looped, then ten seconds of another version.
@@ -137,18 +136,15 @@ def _within(kind: str, facts: Sequence[ClipFacts], score: F64, reference_db: Seq
 
 
 def _coverage(bundle: Bundle, facts: Sequence[ClipFacts], shown: Sequence[Shown], label: F64) -> Section:
-    """How many labels lie within the bundle's interval about the score."""
-    widths = bundle.manifest.uncertainty
-    if not widths:
+    """How many labels lie within 90 % intervals: each content's within those that the other contents give.
+
+    The bundle's own are fitted on all of them, in the same way.
+    """
+    if not bundle.manifest.uncertainty:
         return {}
-    # Labels on the published scale, as `python -m training bundle` places them.
-    target = label / CLEAN * SCORE_CLEAN
-    inside = np.array([abs(s.score - t) <= widths.get(s.cause, np.inf) for s, t in zip(shown, target, strict=True)])
-    # The intervals were fitted on the other half.
-    mine = np.flatnonzero([half_of(f.stem) == 1 for f in facts])
-    if not len(mine):
-        return {}
-    inside, contents = inside[mine], [facts[i].content for i in mine]
+    error = conformal.errors(np.array([s.score for s in shown]), label)
+    contents = [f.content for f in facts]
+    inside = conformal.covered(error, np.array([int(s.causes.argmax()) for s in shown]), contents)
     return {"label within 90 % interval": by_content(lambda rows: float(np.mean(inside[list(rows)])), contents)}
 
 

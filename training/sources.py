@@ -80,7 +80,7 @@ def split_contents(contents: list[Content], holdout: float) -> tuple[list[Conten
 def half_of(stem: str) -> int:
     """0 or 1: which half of the hold-out a stem belongs to.
 
-    Calibration and intervals are fitted on the first and measured on the second.
+    The scale of scores is fitted on the first.
     """
     return hashlib.sha256(stem.encode()).digest()[4] % 2
 

@@ -20,7 +20,7 @@ from engines.preprocess import InputMode, InputSpec, PictureCutter
 from monitor.core.side_channel import SideChannel
 from monitor.core.strips import measure_strips
 from monitor.types import CAUSES
-from training.benign import COMPARABLE, VARIANTS, Tick, benign_clip
+from training.benign import COMPARABLE, CONTROLS, VARIANTS, Tick, benign_clip
 from training.distortions import distort, mild_encode
 from training.pictures import Picture, to_frame
 from training.sources import Content, clean_clip, fits
@@ -180,7 +180,7 @@ def make_controls(content: Content, others: list[Content], out: Path, seed: int)
     motion = _motion(clean)
     stacks: dict[str, list[npt.NDArray[np.generic]]] = {}
     facts = []
-    for variant in (*VARIANTS, SHUFFLED):
+    for variant in (*VARIANTS, *CONTROLS, SHUFFLED):
         if variant == SHUFFLED:
             pictures: Iterable[Picture] = [clean[i] for i in rng.permutation(CLIP_LENGTH)]
             ticks = [Tick()] * CLIP_LENGTH

@@ -17,7 +17,7 @@ from PIL import Image
 from monitor.core.side_channel import SIDE_NAMES
 from monitor.types import CAUSES
 from training import synthesis, synthesise
-from training.benign import VARIANTS, Tick, benign_clip
+from training.benign import CONTROLS, VARIANTS, Tick, benign_clip
 from training.distortions import distort
 from training.errors import UsageError
 from training.pictures import Picture
@@ -126,7 +126,7 @@ def test_judder_is_not_made_of_what_stands_still(tmp_path: Path, monkeypatch: py
     assert not list((tmp_path / "out").glob("*.npz"))
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", [*VARIANTS, *CONTROLS])
 def test_each_benign_variant_gives_as_many_pictures_as_asked(variant: str, stills: list[Content]) -> None:
     rng = np.random.default_rng(4)
     noise = rng.integers(16, 235, (360, 1300), dtype=np.uint8)
