@@ -99,7 +99,8 @@ async def test_reconnects_leave_nothing_behind(readers: str, tmp_path_factory: p
     forks = ReaderServer()
     with contextlib.closing(ClosingServer(programme)) as server, contextlib.closing(forks):
         task = StreamTask(
-            StreamSettings(cam, live=True, max_backoff_s=0.25),
+            # Nothing is scored here: a mailbox of 4 MB that is full or not would hide what is looked for.
+            StreamSettings(cam, live=True, max_backoff_s=0.25, mailbox=4),
             partial(PyAvSource, server.url, stream=cam, live=True),
             scoring,
             Batcher(NoEngine()),  # type: ignore[arg-type]
