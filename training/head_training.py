@@ -22,6 +22,10 @@ GROUPS_PER_BATCH = 10
 _BEFORE_S = (1.0, 6.0)
 #: Share of batches that begin at state zero, as an epoch does.
 _FRESH = 0.35
+#: What is asked besides of clean versions of one content, to score alike, and of a clip behind others, to score as by
+#: itself once so many seconds have passed.
+_TIE, _PAST = 0.5, 1.0
+_FORGOTTEN_S = 1.5
 #: Shortest crop of a clip, as a share.
 _LEAST = 0.75
 
@@ -58,7 +62,12 @@ def train_head(
             trunk, side = _crop(clips, rows, fresh=state is None, rng=rng)
             length = trunk.shape[1]
             q, logits, _ = model(trunk, side, sorted({length // 2 - 1, 3 * length // 4 - 1, length - 1}), state)
-            loss = score_loss(model.pooled(q), label[rows], torch.from_numpy(clips.group[rows]), temporal[rows])
+            score, of_group = model.pooled(q), torch.from_numpy(clips.group[rows])
+            loss = score_loss(score, label[rows], of_group, temporal[rows])
+            loss = loss + _TIE * tie_loss(score, of_group, torch.from_numpy(level[rows] == 0))
+            if state is not None:
+                remembered = q - _alone(model, trunk, side)
+                loss = loss + _PAST * remembered[:, round(_FORGOTTEN_S * clips.fps) :].abs().mean()
             entropy = torch.stack(
                 [
                     nn.functional.cross_entropy(logits[:, i], cause[rows], label_smoothing=0.05, reduction="none")
@@ -90,6 +99,15 @@ def _lead_in(model: HeadModel, clips: Clips, count: int, rng: np.random.Generato
     return state
 
 
+@torch.no_grad()
+def _alone(model: HeadModel, trunk: Tensor, side: Tensor) -> Tensor:
+    """Qualities (B, T) of the same pictures without a past."""
+    model.eval()
+    q, _, _ = model(trunk, side, [])
+    model.train()
+    return q
+
+
 def _crop(clips: Clips, rows: npt.NDArray[np.int64], *, fresh: bool, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     length = int(rng.integers(int(clips.length * _LEAST), clips.length + 1))
     start = int(rng.integers(0, clips.length - length + 1))
@@ -99,6 +117,19 @@ def _crop(clips: Clips, rows: npt.NDArray[np.int64], *, fresh: bool, rng: np.ran
         side = side.copy()
         side[:, 0] = side[:, 1]
     return torch.from_numpy(trunk), torch.from_numpy(side)
+
+
+def tie_loss(score: Tensor, group: Tensor, clean: Tensor) -> Tensor:
+    """Mean distance of the scores of clean versions of one content, plain and benign.
+
+    Args:
+        score: (B,) in [0, 1].
+        group: (B,) whose content it is.
+        clean: (B,) bool.
+    """
+    pair = (group[:, None] == group[None]) & clean[:, None] & clean[None]
+    pair &= ~torch.eye(len(score), dtype=torch.bool)
+    return (score[:, None] - score[None]).abs()[pair].sum() / max(1, int(pair.sum()))
 
 
 def score_loss(score: Tensor, label: Tensor, group: Tensor, temporal: Tensor) -> Tensor:

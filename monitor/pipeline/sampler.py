@@ -121,7 +121,7 @@ class StreamSampler:
         self.counts.corrupt += decoded.corrupt if decoded.damaged is None else decoded.damaged
         self.counts.packets_lost += decoded.lost_packets
         if self._camera is not None:
-            self._camera.see(decoded.picture, decoded.received_s)
+            self._camera.see(decoded.picture, decoded.received_s, decoded.pixel_aspect)
         for shown in self._viewer.push(decoded):
             self._place(shown)
 

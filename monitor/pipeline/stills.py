@@ -20,6 +20,8 @@ PERIOD_S = 1.0
 MOST_BYTES_A_SECOND = 32_000
 #: mjpeg's quantiser, 2 (best) to 31; 4 hides neither blocks nor bands.
 _QUALITY = 4
+#: A pixel that is said to be narrower or wider than one to so many is a mistake of the feed, and taken for square.
+_WIDEST_PIXEL = 4
 _LAMBDA = 118  # FF_QP2LAMBDA
 
 
@@ -65,7 +67,7 @@ class StillCamera:
 
     Args:
         keep: Takes each still.
-        width: Of a still, pixels; smaller pictures stay as they are. The height follows.
+        width: Of a still, pixels, which are square; smaller pictures stay as wide. The height follows.
     """
 
     def __init__(self, keep: Callable[[Still], object], width: int) -> None:
@@ -75,20 +77,28 @@ class StillCamera:
         self._encoder: VideoCodecContext | None = None
         self._due_s = float("-inf")
 
-    def see(self, picture: VideoFrame, received_s: float) -> None:
-        """Looks at every picture and keeps one a second."""
+    def see(self, picture: VideoFrame, received_s: float, pixel_aspect: Fraction | None = None) -> None:
+        """Looks at every picture and keeps one a second.
+
+        Args:
+            picture: As decoded.
+            received_s: Monotonic time of its arrival.
+            pixel_aspect: Width to height of its pixels; None is square.
+        """
         if received_s < self._due_s:
             return
         self._due_s = received_s + PERIOD_S
+        if pixel_aspect is None or not Fraction(1, _WIDEST_PIXEL) <= pixel_aspect <= _WIDEST_PIXEL:
+            pixel_aspect = Fraction(1)
         try:
-            self._keep(self._still(picture, received_s))
+            self._keep(self._still(picture, received_s, pixel_aspect))
         except (av.FFmpegError, ValueError):
             # A format that cannot be scaled: such pictures get no score either, and that is told.
             self._encoder = None
 
-    def _still(self, picture: VideoFrame, received_s: float) -> Still:
+    def _still(self, picture: VideoFrame, received_s: float, pixel_aspect: Fraction) -> Still:
         width = min(self._width, picture.width) // 2 * 2
-        height = max(2, round(picture.height * width / picture.width / 2) * 2)
+        height = max(2, round(picture.height * width / (picture.width * pixel_aspect) / 2) * 2)
         small = self._scaler.reformat(
             picture, width, height, "yuvj420p",
             interpolation="AREA",

@@ -49,6 +49,16 @@ def test_trained_models_and_the_monitors_head_agree(count: int) -> None:
         np.testing.assert_allclose(p[0], causes[i], atol=1e-4)
 
 
+def test_only_clean_versions_of_one_content_are_asked_to_score_alike() -> None:
+    from training.head_training import tie_loss
+
+    score = torch.tensor([0.9, 0.7, 0.5, 0.2])
+    group, clean = torch.tensor([0, 0, 0, 1]), torch.tensor([True, True, False, True])
+    assert float(tie_loss(score, group, clean)) == pytest.approx(0.2)
+    assert float(tie_loss(score, group, torch.zeros(4, dtype=torch.bool))) == 0
+    assert float(tie_loss(score, torch.arange(4), clean)) == 0
+
+
 def test_a_stretch_goes_on_where_the_last_one_ended() -> None:
     from training.head_model import HeadModel
 

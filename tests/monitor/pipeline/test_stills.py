@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from fractions import Fraction
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,6 +42,25 @@ def test_a_still_is_a_small_jpeg_of_the_picture_in_its_colours(size: tuple[int, 
     if pixel_format != "gray":
         for side, colour in ((shown[:, :50], [220, 0, 0]), (shown[:, -50:], [0, 200, 0])):
             assert np.abs(side.mean(axis=(0, 1)) - colour).max() < 8
+
+
+@pytest.mark.parametrize(
+    ("size", "aspect", "height"),
+    [
+        ((720, 576), Fraction(64, 45), 180),  # 16:9
+        ((720, 576), Fraction(16, 15), 240),  # 4:3
+        ((1440, 1080), Fraction(4, 3), 180),
+        ((720, 576), None, 256),
+        ((720, 576), Fraction(1, 255), 256),
+        ((720, 576), Fraction(255, 1), 256),
+    ],
+)
+def test_a_still_has_the_shape_that_a_viewer_sees(size: tuple[int, int], aspect: Fraction | None, height: int) -> None:
+    ring = StillRing(10.0)
+    StillCamera(ring.add, 320).see(picture(*size, "yuv420p"), 5.0, aspect)
+    still = ring.near(0.0)
+    assert still is not None
+    assert (still.width, still.height) == (320, height)
 
 
 def test_one_picture_a_second_is_kept_whatever_their_rate() -> None:
