@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import io
-from fractions import Fraction
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import av
