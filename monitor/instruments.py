@@ -84,6 +84,7 @@ def read_broker(publisher: MqttPublisher | None) -> BrokerReading | None:
         sent=counts.sent,
         superseded=counts.superseded,
         refused=counts.refused,
+        denied=counts.denied,
     )
 
 

@@ -241,12 +241,13 @@ def _process_families(reading: Reading) -> Iterator[Metric]:
     yield _count("mqtt_sent", "Messages delivered, repeats included.", None if broker is None else broker.sent)
     dropped = CounterMetricFamily(
         "vqwatch_mqtt_dropped",
-        "Messages that never went out: superseded by a newer one, or refused as the outbox was full.",
+        "Messages that nobody got: superseded by a newer one, refused as the outbox was full, denied by the broker.",
         labels=["kind"],
     )
     if broker is not None:
         dropped.add_metric(["superseded"], broker.superseded)
         dropped.add_metric(["refused"], broker.refused)
+        dropped.add_metric(["denied"], broker.denied)
     yield dropped
     yield _one(
         "ledger_ok", "1 while the alert ledger's disk takes what is written; absent without one.", reading.ledger

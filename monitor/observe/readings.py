@@ -123,6 +123,7 @@ class BrokerReading:
     sent: int
     superseded: int
     refused: int
+    denied: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,10 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiomqtt
+from paho.mqtt.reasoncodes import ReasonCode
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -98,6 +99,22 @@ def _cut_late(client: aiomqtt.Client, ended: asyncio.Future[aiomqtt.Client]) -> 
     if not ended.cancelled():
         # Its error was told long ago, in other words.
         ended.exception()
+
+
+def tell_denials(client: aiomqtt.Client, denied: Callable[[str], object]) -> None:
+    """Calls ``denied`` with the reason for each message that the broker acknowledges only to refuse it.
+
+    Brokers of MQTT 5 do so where an access rule or a quota stands against it (those of 3.1.1 say nothing); aiomqtt
+    takes any acknowledgement for a yes.
+    """
+    acknowledged: Any = client._client.on_publish
+
+    def on_publish(paho: Any, data: Any, number: int, reason: ReasonCode, properties: Any) -> None:
+        if reason.is_failure:
+            denied(str(reason))
+        acknowledged(paho, data, number, reason, properties)
+
+    client._client.on_publish = on_publish
 
 
 def cut(client: aiomqtt.Client) -> None:

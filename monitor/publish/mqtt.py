@@ -24,7 +24,7 @@ from paho.mqtt.properties import Properties
 
 from monitor.core.backoff import Backoff
 from monitor.publish.broker_address import BrokerAddress
-from monitor.publish.link import cut, enter, first, tls_socket
+from monitor.publish.link import cut, enter, first, tell_denials, tls_socket
 from monitor.publish.link_errors import (
     LINK_ERRORS,
     LinkCode,
@@ -94,6 +94,7 @@ class PublisherCounts:
         sent: Messages delivered, repeats included.
         superseded: Messages replaced by a newer one before they went out.
         refused: Messages not accepted because a bound was reached.
+        denied: Messages that the broker refused (MQTT 5), and that nobody gets.
         pending: Messages accepted that wait now.
         reconnects: Links made after the first one.
         connected: A link stands now.
@@ -102,6 +103,7 @@ class PublisherCounts:
     sent: int
     superseded: int
     refused: int
+    denied: int
     pending: int
     reconnects: int
     connected: bool
@@ -159,6 +161,8 @@ class MqttPublisher:
         self._said = OFFLINE
         self._heard = asyncio.Event()
         self._contradicted = False
+        self._denied = 0
+        self._denial: str | None = None
         self._close_by_s = 0.0
         self._trouble: str | None = None
         self._trouble_code: LinkCode | None = None
@@ -169,7 +173,9 @@ class MqttPublisher:
         """Counters since the start, and the state now."""
         box = self._outbox
         reconnects = max(0, self._links - 1)
-        return PublisherCounts(box.sent, box.superseded, box.refused, box.pending, reconnects, self._up.is_set())
+        return PublisherCounts(
+            box.sent, box.superseded, box.refused, self._denied, box.pending, reconnects, self._up.is_set()
+        )
 
     @property
     def trouble(self) -> str | None:
@@ -311,6 +317,8 @@ class MqttPublisher:
             logger=_library_logger,
         )
         client.pending_calls_threshold = 4 * _LARGEST_BATCH
+        self._denial = None
+        tell_denials(client, self._report_denied)
         self._tls_failure = None
         try:
             await enter(client)
@@ -476,6 +484,17 @@ class MqttPublisher:
             level,
             "event=broker_down broker=%s code=%s waiting=%d %s%s",
             self.target, code, self._outbox.pending, reason, then,
+        )  # fmt: skip
+
+    def _report_denied(self, reason: str) -> None:
+        self._denied += 1
+        if self._denial == reason:
+            return
+        self._denial = reason
+        logger.error(
+            "event=broker_denied broker=%s reason=%r: it passes on none of the messages that it denies; look at its "
+            "access rules for %s/#",
+            self.target, reason, self.topics.root,
         )  # fmt: skip
 
 

@@ -62,7 +62,7 @@ async def measure(count: int, scrapes: int) -> dict[str, float]:
         none = HistogramReading((1.0,), (0, 0), 0.0)
         reading = Reading(
             "1", "m@1", "n1", [read_stream(task, shown) for task in tasks], read_engine(inference, batcher),
-            BrokerReading(True, 0, 0, 10, 0, 0), 0.001, 0, 0.0, none,
+            BrokerReading(True, 0, 0, 10, 0, 0, 0), 0.001, 0, 0.0, none,
         )  # fmt: skip
         reading_ms.append((time.thread_time() - began) * 1000)
         return reading

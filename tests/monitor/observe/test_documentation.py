@@ -35,7 +35,7 @@ READING = Reading(
             rules=[RuleReading("lost", "critical", False, 0)],
         )
     ],
-    EngineReading("e", "d", "f32", 0.0, 0, 0, 0, 0, 0.0, NONE, NONE), BrokerReading(True, 0, 0, 0, 0, 0),
+    EngineReading("e", "d", "f32", 0.0, 0, 0, 0, 0, 0.0, NONE, NONE), BrokerReading(True, 0, 0, 0, 0, 0, 0),
     0.0, 0, 0.0, NONE,
     webhooks=[WebhookReading("w", 0, 0, 0, 0, 0)],
 )  # fmt: skip

@@ -51,7 +51,7 @@ def reading(*streams: StreamReading) -> Reading:
             "openvino", "CPU", "f32", 12.5, 900, 45, 60, 1, 0.25,
             HistogramReading((0.01, 0.1), (50, 9, 1), 1.5), HistogramReading((8, 16), (20, 40, 0), 900),
         ),
-        BrokerReading(True, 2, 3, 4, 5, 6), 0.005, 1, 0.0, HistogramReading((1.0, 2.0), (70, 20, 10), 95.5),
+        BrokerReading(True, 2, 3, 4, 5, 6, 7), 0.005, 1, 0.0, HistogramReading((1.0, 2.0), (70, 20, 10), 95.5),
         ledger=True, history=False, evidence=True, evidence_bytes=8192,
         webhooks=[WebhookReading("noc", 11, 12, 13, 14, 15)],
     )  # fmt: skip
@@ -89,6 +89,7 @@ async def test_every_number_of_a_stream_and_of_the_process_is_there_in_base_unit
     assert found[("vqwatch_build_info", "m@1", "n1", "1.2.3")] == 1
     assert found[("vqwatch_engine_busy_seconds_total",)] == 12.5
     assert found[("vqwatch_mqtt_dropped_total", "refused")] == 6
+    assert found[("vqwatch_mqtt_dropped_total", "denied")] == 7
     assert (found[("vqwatch_ledger_ok",)], found[("vqwatch_history_ok",)]) == (1, 0)
     assert (found[("vqwatch_evidence_ok",)], found[("vqwatch_evidence_bytes",)]) == (1, 8192)
     assert found[("vqwatch_webhook_sent_total", "noc")] == 11

@@ -160,6 +160,29 @@ async def test_a_publisher_moves_to_another_broker_with_all_that_waits(
         await second.stop()
 
 
+async def test_what_an_access_rule_keeps_from_everyone_is_counted_and_told(
+    mosquitto_with: Any, tmp_path: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    rules = tmp_path / "acl"
+    rules.write_text("topic readwrite vqwatch/n1/status\ntopic readwrite vqwatch/n1/stream/cam1/state\n")
+    server = mosquitto_with(tmp_path, f"allow_anonymous true\nacl_file {rules}")
+    await server.start()
+    try:
+        async with running(server.address, "5") as publisher:
+            publisher.offer(STATE)
+            publisher.offer(INFO)
+            publisher.offer(INFO)
+            await settled(publisher)
+            publisher.offer(INFO)
+            await settled(publisher)
+            assert publisher.counts.denied >= 2
+    finally:
+        await server.stop()
+    told = [r.getMessage() for r in caplog.records if "event=broker_denied" in r.getMessage()]
+    assert len(told) == 1, "said once a link"
+    assert "Not authorized" in told[0]
+
+
 @mosquitto
 async def test_entering_the_same_broker_anew_shows_offline_in_between(broker: Any, subscribe: Any) -> None:
     outside = await subscribe(broker.address)
