@@ -8,6 +8,7 @@ from monitor.config import Config, StreamSection
 from monitor.config_checks import is_file
 from monitor.core.progress import Limits
 from monitor.ingest.feed import Feed
+from monitor.ingest.hardware import Decoder
 from monitor.ingest.programs import VideoChoice
 from monitor.pipeline.deinterlacer import Deinterlace
 from monitor.pipeline.stream_task import StreamSettings
@@ -63,5 +64,6 @@ def plan_of(config: Config, section: StreamSection) -> StreamPlan:
             ingest.read_timeout,
             section.loop,
             ingest.audio if section.audio is None else section.audio,
+            Decoder(ingest.decoder),
         ),
     )

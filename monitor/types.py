@@ -249,7 +249,7 @@ class PictureFormat:
 class StreamInfo:
     """What a stream is, first as opened, later as seen; for the picture see ``PictureFormat``.
 
-    ``url`` is redacted before it gets here.
+    ``url`` is redacted before it gets here. ``decoder`` is the device that decodes; None is the CPU.
     """
 
     url: str
@@ -261,6 +261,7 @@ class StreamInfo:
     fps: float | None = None
     interlaced: bool = False
     audio_codec: str | None = None
+    decoder: str | None = None
     interlaced_content: bool | None = None
     deinterlaced: bool | None = None
     colour: str | None = None

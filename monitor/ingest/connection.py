@@ -19,6 +19,7 @@ from monitor.ingest.byte_reader import ByteReader
 from monitor.ingest.damage import DamageCount
 from monitor.ingest.failure import failure_of, source_error, timed_out
 from monitor.ingest.ffmpeg_log import FFmpegLog
+from monitor.ingest.hardware import device_that_decoded
 from monitor.ingest.picture_format import format_of
 from monitor.ingest.programs import NoSuchVideo, Program, VideoChoice, choose_video, describe_programs
 from monitor.ingest.srt_bridge import SrtBridge
@@ -169,6 +170,7 @@ class Connection:
             pixel_format=picture.format.name,
             fps=self.fps,
             audio_codec=self._audio.codec_context.codec.canonical_name if self._audio else None,
+            decoder=device_that_decoded(self.video.codec_context, picture),
         )
         return info.showing(format_of(picture, self.pixel_aspect))
 

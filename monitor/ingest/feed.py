@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from monitor.ingest.hardware import Decoder
 from monitor.ingest.programs import VideoChoice
 from monitor.ingest.pyav_source import PyAvSource
 from monitor.types import StreamId
@@ -23,6 +24,7 @@ class Feed:
         read_timeout_s: Longest silence while reading.
         loop: Start a file over at its end.
         audio: Decode its audio too.
+        decoder: What decodes its video.
     """
 
     stream: StreamId
@@ -34,6 +36,7 @@ class Feed:
     read_timeout_s: float
     loop: bool
     audio: bool
+    decoder: Decoder = Decoder.CPU
 
     def connect(self) -> PyAvSource:
         """A new source, not opened."""
@@ -48,4 +51,5 @@ class Feed:
             paced=not self.live,
             loop=self.loop,
             audio=self.audio,
+            decoder=self.decoder,
         )

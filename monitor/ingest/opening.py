@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import av
+from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 
 from monitor.errors import SourceCode, SourceError
@@ -19,6 +20,9 @@ from monitor.ingest.srt_address import SrtFeed
 from monitor.ingest.srt_bridge import SrtBridge, ffmpeg_speaks_srt
 from monitor.ingest.tcp_reader import TcpReader, is_plain_tcp
 from monitor.ingest.udp_reader import UdpReader
+
+#: Opens what stands at a place, with FFmpeg's options.
+_Container = Callable[[str | ByteReader, dict[str, str]], InputContainer]
 
 
 class Opened(NamedTuple):
@@ -49,6 +53,7 @@ def open_container(
     open_timeout_s: float,
     stop: threading.Event,
     on_reader: Callable[[ByteReader], None],
+    device: HWAccel | None = None,
 ) -> Opened:
     """Opens a feed; the caller closes it.
 
@@ -58,20 +63,31 @@ def open_container(
         open_timeout_s: Longest silence in each phase of opening.
         stop: Gives up when set, where FFmpeg is not yet at it.
         on_reader: Told of a reader of our own as soon as there is one.
+        device: What decodes its video; the CPU where none is given.
 
     Raises:
         SourceError: It cannot be opened; nothing is left behind.
     """
+
+    def container(place: str | ByteReader, options: dict[str, str]) -> InputContainer:
+        return _open(address, place, options, log, open_timeout_s, device)
+
     if address.srt is not None:
-        return _open_srt(address, address.srt, log, open_timeout_s, stop)
+        return _open_srt(address, address.srt, container, open_timeout_s, stop)
     if is_plain_tcp(address.url):
         return _open_read(
-            address, log, open_timeout_s, on_reader, lambda: TcpReader(address.url, timeout_s=open_timeout_s, stop=stop)
+            address,
+            log,
+            container,
+            open_timeout_s,
+            on_reader,
+            lambda: TcpReader(address.url, timeout_s=open_timeout_s, stop=stop),
         )
     if address.protocol == "udp":
         return _open_read(
             address,
             log,
+            container,
             open_timeout_s,
             on_reader,
             lambda: UdpReader(
@@ -82,15 +98,17 @@ def open_container(
                 stop=stop,
             ),
         )
-    return Opened(_open(address, address.url, address.options, log, open_timeout_s))
+    return Opened(container(address.url, address.options))
 
 
-def _open_srt(address: Address, feed: SrtFeed, log: FFmpegLog, open_timeout_s: float, stop: threading.Event) -> Opened:
+def _open_srt(
+    address: Address, feed: SrtFeed, container: _Container, open_timeout_s: float, stop: threading.Event
+) -> Opened:
     bridge = SrtBridge(feed, address.shown)
     try:
         url, options = bridge.open(open_timeout_s, stop)
         try:
-            return Opened(_open(address, url, address.options | options, log, open_timeout_s), bridge=bridge)
+            return Opened(container(url, address.options | options), bridge=bridge)
         except SourceError as error:
             # FFmpeg only knows that its socket fell silent or was closed.
             said = bridge.failure()
@@ -104,12 +122,13 @@ def _open_srt(address: Address, feed: SrtFeed, log: FFmpegLog, open_timeout_s: f
         bridge.close()
         raise
     url, options = feed.ffmpeg_input(open_timeout_s)
-    return Opened(_open(address, url, address.options | options, log, open_timeout_s))
+    return Opened(container(url, address.options | options))
 
 
 def _open_read(
     address: Address,
     log: FFmpegLog,
+    container: _Container,
     open_timeout_s: float,
     on_reader: Callable[[ByteReader], None],
     connect: Callable[[], ByteReader],
@@ -131,7 +150,7 @@ def _open_read(
     # FFmpeg opens in two phases, to each of which the limit applies elsewhere.
     reader.begin(2 * open_timeout_s, open_timeout_s)
     try:
-        return Opened(_open(address, reader, address.options, log, open_timeout_s), reader=reader)
+        return Opened(container(reader, address.options), reader=reader)
     except SourceError:
         reader.close()
         if reader.trouble is not None:
@@ -145,13 +164,19 @@ def _open_read(
 
 
 def _open(
-    address: Address, place: str | ByteReader, options: dict[str, str], log: FFmpegLog, open_timeout_s: float
+    address: Address,
+    place: str | ByteReader,
+    options: dict[str, str],
+    log: FFmpegLog,
+    open_timeout_s: float,
+    device: HWAccel | None,
 ) -> InputContainer:
     error: Exception | None = None
     asked_s = time.monotonic()
     with log:
         try:
-            return av.open(place, "r", options=options, timeout=(open_timeout_s, address.read_limit_s))
+            limits = (open_timeout_s, address.read_limit_s)
+            return av.open(place, "r", options=options, timeout=limits, hwaccel=device)
         except (av.FFmpegError, OSError, ValueError) as caught:
             error = caught.with_traceback(None)  # which would refer back to this frame
     raise failure_of(

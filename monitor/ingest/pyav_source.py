@@ -22,6 +22,7 @@ from monitor.ingest.byte_reader import ByteReader
 from monitor.ingest.connection import Connection
 from monitor.ingest.failure import timed_out
 from monitor.ingest.ffmpeg_log import FFmpegLog
+from monitor.ingest.hardware import Decoder, device_of
 from monitor.ingest.opening import open_container
 from monitor.ingest.pacing import Pacer
 from monitor.ingest.programs import Program, VideoChoice
@@ -107,6 +108,7 @@ class PyAvSource:
         paced: Let pictures go at their presentation times (a file replayed as if live).
         loop: With ``paced``: start over at the end, presentation times going on.
         audio: Decode the audio too, for its level.
+        decoder: What decodes the video; the CPU where that device is missing or does not know the codec.
         clock: Monotonic seconds.
         wait: How the pacer sleeps.
     """
@@ -124,6 +126,7 @@ class PyAvSource:
         paced: bool = False,
         loop: bool = False,
         audio: bool = False,
+        decoder: Decoder = Decoder.CPU,
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[threading.Event, float], object] = threading.Event.wait,
     ) -> None:
@@ -137,6 +140,7 @@ class PyAvSource:
         self._paced = paced
         self._loop = loop and paced
         self._listen = audio
+        self._decoder = decoder
         self._sound: Sound | None = None
         self._clock = clock
         self._wait = wait
@@ -271,7 +275,14 @@ class PyAvSource:
             # While the feed opens, too, others ask when bytes were last heard.
             self._reader = reader
 
-        opened = open_container(address, log, open_timeout_s=self._open_timeout_s, stop=self._stop, on_reader=reads)
+        opened = open_container(
+            address,
+            log,
+            open_timeout_s=self._open_timeout_s,
+            stop=self._stop,
+            on_reader=reads,
+            device=device_of(self._stream_id, self._decoder),
+        )
         try:
             return Connection(
                 opened.container,

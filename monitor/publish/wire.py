@@ -136,6 +136,7 @@ def info_payload(
         transfer=info.transfer,
         pixel_aspect=info.pixel_aspect,
         rotation=int(info.rotation),
+        decoder=info.decoder,
         model=model,
         engine=engine,
         precision=precision,

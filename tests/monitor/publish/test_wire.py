@@ -37,7 +37,7 @@ CONTRACT = {
     ),
     "info": (
         "v url protocol codec width height fps interlaced pixel_format audio_codec interlaced_content deinterlaced "
-        "colour full_range transfer pixel_aspect rotation model engine precision sample_fps input_mode"
+        "colour full_range transfer pixel_aspect rotation decoder model engine precision sample_fps input_mode"
     ),
     "alert": (
         "v id seq stream rule severity status raised_at cleared_at duration_s value threshold cause cause_p "
