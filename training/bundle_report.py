@@ -140,10 +140,10 @@ def _coverage(bundle: Bundle, facts: Sequence[ClipFacts], shown: Sequence[Shown]
 
     The bundle's own are fitted on all of them, in the same way.
     """
-    if not bundle.manifest.uncertainty:
+    contents = [f.content for f in facts]
+    if not bundle.manifest.uncertainty or len(set(contents)) < 2:
         return {}
     error = conformal.errors(np.array([s.score for s in shown]), label)
-    contents = [f.content for f in facts]
     inside = conformal.covered(error, np.array([int(s.causes.argmax()) for s in shown]), contents)
     return {"label within 90 % interval": by_content(lambda rows: float(np.mean(inside[list(rows)])), contents)}
 

@@ -50,7 +50,7 @@ def covered(error: F64, cause: npt.NDArray[np.int64], contents: Sequence[str]) -
     Args:
         error: (n,) of `errors`.
         cause: (n,) index of the named cause.
-        contents: n; clips of one are no evidence about each other.
+        contents: n, two different ones at least; clips of one are no evidence about each other.
     """
     inside = np.zeros(len(error), bool)
     of = np.asarray(contents)
