@@ -299,8 +299,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         text = table(rows, costs, args.size)
     print(text)
     if args.write is not None:
+        counts = " ".join(map(str, args.streams))
         args.write.write_text(
-            "# The monitor on live feeds\n\nWritten by `python -m benchmarks.live --write FILE` (`make bench`): what "
+            f"# The monitor on live feeds\n\nWritten by `python -m benchmarks.live --streams {counts} "
+            f"--seconds {args.seconds:g} --write FILE` (`make bench` measures more): what "
             "the whole monitor spends, against its parts in the same run; the script says how.\n\n" + text
         )
 

@@ -582,7 +582,7 @@ class Monitor:
     async def _seconds(self) -> None:
         due = time.monotonic()
         count = 0
-        pictures, at_s, busy_s = 0, time.monotonic(), 0.0
+        samples, at_s, busy_s = 0, time.monotonic(), 0.0
         while True:
             due += 1.0
             await asyncio.sleep(max(0.0, due - time.monotonic()))
@@ -592,9 +592,9 @@ class Monitor:
             count += 1
             if count % _HEALTH_S == 1:
                 now = time.monotonic()
-                rate = (self._inference.samples - pictures) / max(1e-3, now - at_s)
+                rate = (self._inference.samples - samples) / max(1e-3, now - at_s)
                 busy = (self._inference.busy_s - busy_s) / max(1e-3, now - at_s)
-                pictures, at_s, busy_s = self._inference.samples, now, self._inference.busy_s
+                samples, at_s, busy_s = self._inference.samples, now, self._inference.busy_s
                 self._rates = rate, busy
                 self._publish_health(rate, busy)
 

@@ -20,8 +20,6 @@ log = logging.getLogger("vqwatch.ingest")
 _ASKED = "h264"
 #: One CUDA context a process, not one for each video of a multiplex.
 _OPTIONS: dict[str, object] = {"primary_ctx": "1"}
-
-
 #: What was said of each feed whose wish was not met, in this process.
 _told: dict[str, str] = {}
 
@@ -43,12 +41,13 @@ def device_for(decoder: Decoder) -> HWAccel | None:
         return None
     if decoder.value not in hwdevices_available():
         raise OSError(f"FFmpeg in this PyAV knows no {decoder}")
-    device = HWAccel(decoder.value, allow_software_fallback=True, options=dict(_OPTIONS))
+    device = HWAccel(decoder.value, allow_software_fallback=True, options=_OPTIONS)
     try:
+        # A context of its own, let go at once: ``av.open`` tells a missing device as if the feed were at fault.
         device.create(av.Codec(_ASKED, "r"))
     except (av.FFmpegError, OSError, ValueError, RuntimeError) as error:
         raise OSError(f"no working {decoder} device: {getattr(error, 'strerror', None) or error}") from None
-    return HWAccel(decoder.value, allow_software_fallback=True, options=dict(_OPTIONS))
+    return device
 
 
 def device_that_decoded(codec: VideoCodecContext, picture: VideoFrame) -> str | None:

@@ -69,6 +69,11 @@ class InferenceThread:
         self._started_s: float | None = None
 
     @property
+    def computed(self) -> int:
+        """Pictures that the engine computed: a sample that shows the one before again needs none."""
+        return self.samples - self.memory.reused
+
+    @property
     def running_s(self) -> float:
         """Seconds for which the batch in the engine has been there; 0 while there is none. From any thread."""
         started_s = self._started_s

@@ -80,7 +80,7 @@ class LoadWatch:
         waiting = max((task.scored.mailbox.waiting_s() for task in self._streams.values()), default=0.0)
         live = [id_ for id_, task in self._streams.items() if task.live]
         inference = self._inference
-        load = Load(inference.samples - inference.memory.reused, inference.busy_s, waiting, dropped, live)
+        load = Load(inference.computed, inference.busy_s, waiting, dropped, live)
         if not self._enabled:
             return False
         changed = (self._shedding.step(now_s, load) or not self._dealt) and self._apply(load)
