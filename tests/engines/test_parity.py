@@ -5,13 +5,15 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 from engines import BundleError, EngineUnavailable, Precision, load_bundle, open_engine
 from engines.bundle import BUNDLED, HeadPart, InputPart, Manifest, TrunkPart, bundles_folder, write_bundle
 from engines.openvino import OpenVinoEngine
-from engines.preprocess import InputMode
+from engines.preprocess import InputMode, PictureCutter
+from monitor.demo.scenes import SCENES, render
 
 torch = pytest.importorskip("torch", reason="the reference engine needs torch")
 pytestmark = [pytest.mark.train, pytest.mark.timeout(120)]
@@ -26,6 +28,13 @@ def pictures(count: int, side: int = 128) -> np.ndarray:
     coarse = rng.uniform(20, 230, (count, 3, side // 16 + 1, side // 16 + 1))
     fine = np.kron(coarse, np.ones((16, 16)))[..., :side, :side] + rng.normal(0, 4, (count, 3, side, side))
     return np.clip(fine, 0, 255).astype(np.uint8)
+
+
+def scene_pictures(seed: int, seconds: float) -> np.ndarray:
+    """Two pictures a second of each of the demo's scenes, as the bundled trunk takes them: what it was trained on."""
+    cutter = PictureCutter(load_bundle(bundles_folder() / BUNDLED).manifest.input.spec())
+    shown = (picture for scene in SCENES for picture in render(scene, seed, 640, 360, 2.0, seconds))
+    return np.stack([cutter.cut(av.VideoFrame.from_ndarray(one, format="yuv420p")).pixels for one in shown])
 
 
 def test_openvino_agrees_with_the_torch_reference_on_the_bundled_model() -> None:
@@ -73,8 +82,8 @@ def test_a_quantised_graph_runs_as_int8_and_a_damaged_one_is_refused(tmp_path: P
     folder = tmp_path / "bundle"
     shutil.copytree(bundles_folder() / BUNDLED, folder)
     exact = load_bundle(folder)
-    batch = pictures(4)
-    quantise(exact.trunk_path, pictures(8), folder / "trunk.int8.xml", _attempts()["mixed-ends-kept"])
+    batch = scene_pictures(5, 1.0)
+    quantise(exact.trunk_path, scene_pictures(3, 2.0), folder / "trunk.int8.xml", _attempts()["mixed-ends-kept"])
     manifest = _with_int8(exact, folder / "trunk.int8.xml").manifest
     (folder / "manifest.json").write_text(manifest.model_dump_json())
     bundle = load_bundle(folder)
