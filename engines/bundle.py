@@ -86,7 +86,7 @@ class TrunkPart(WeightsPart):
 class HeadPart(WeightsPart):
     """The temporal head's arrays (NPZ)."""
 
-    kind: Literal["vsfa", "vsfa-lstm", "vsfa-frame", "bottleneck", "bagged-bottleneck"]
+    kind: Literal["vsfa", "vsfa-lstm", "vsfa-frame", "bottleneck", "bagged-bottleneck", "bagged-wide"]
     bounded: bool = False
 
 

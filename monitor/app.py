@@ -73,6 +73,8 @@ log = logging.getLogger("vqwatch.app")
 #: An orderly end takes at most this long; what is not done then is left to the operating system.
 SHUTDOWN_S = 5.0
 _HEALTH_S = 10
+#: Up to this rate the pictures that others refer to are enough: encoders rarely put more than seven others in a row.
+_DECODE_IN_PART_FPS = 5.0
 #: A batch takes milliseconds; one that takes this long will not come back.
 _ENGINE_HANGS_S = 10.0
 _LATENCIES_S = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
@@ -133,6 +135,9 @@ class Monitor:
         self._started_s = time.monotonic()
         # Heads of all rates are read before anything runs: a rate that is needed must not turn out to be broken.
         self._lower = scoring.lower(config.sampling.shed_to)
+        if self._lower and float(self._lower[-1].scoring.fps) <= _DECODE_IN_PART_FPS:
+            # The last rung: the same rate, of which readers decode only what other pictures refer to.
+            self._lower.append(self._lower[-1])
         self._inference = InferenceThread(
             engine, scoring.head, scoring.domain, lower=[rung.head for rung in self._lower]
         )

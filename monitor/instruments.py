@@ -13,6 +13,7 @@ from monitor.observe.readings import (
 )
 from monitor.pipeline.batcher import Batcher
 from monitor.pipeline.inference import InferenceThread
+from monitor.pipeline.reader import Readings
 from monitor.pipeline.stream_task import StreamTask
 from monitor.publish.mqtt import MqttPublisher
 from monitor.types import StreamState
@@ -22,6 +23,7 @@ from monitor.webhooks import Webhooks
 def read_stream(task: StreamTask, state: StreamState | None) -> StreamReading:
     """One stream now; ``state`` is that of its last whole second."""
     balance, counts, book = task.scored.ledger.balance(), task.counts, task.book
+    reader = task.readings if task.live else Readings()
     return StreamReading(
         stream=task.id,
         state=state,
@@ -42,6 +44,8 @@ def read_stream(task: StreamTask, state: StreamState | None) -> StreamReading:
         silent=task.silent,
         bitrate_bps=task.bitrate_bps(),
         last_frame_at=task.last_frame_at,
+        behind_s=reader.behind_s,
+        spare=reader.spare if task.live else None,
         reader_deaths=task.reader_deaths,
         rules=[
             RuleReading(rule, book.severity(rule), book.is_raised(rule), raised) for rule, raised in book.raises.items()

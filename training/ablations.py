@@ -29,25 +29,25 @@ class Ablation:
 
     Attributes:
         name: What is different.
-        trunk: ``outputs``: the trained trunk's own eight outputs; ``features``: all of its features; ``random``: the
-            features of a trunk that was never trained.
+        trunk: ``wide``: the trained trunk's features and its own eight outputs; ``outputs``: these eight alone;
+            ``random``: features and outputs of a trunk that was never trained.
         variant: What of the head there is.
     """
 
     name: str
-    trunk: str = "outputs"
+    trunk: str = "wide"
     variant: HeadVariant = field(default_factory=HeadVariant)
 
 
 ROWS = (
-    Ablation("whole (sub-GRU, bottleneck, side channel)"),
+    Ablation("whole (sub-GRU, all features, side channel)"),
     Ablation("avg-GRU: plain mean for hysteresis pooling", variant=HeadVariant(pooling="mean")),
     Ablation("no-time: no recurrence, plain mean", variant=HeadVariant(cell="none", pooling="mean")),
     Ablation("side channel only", variant=HeadVariant(trunk=False)),
     Ablation("without the side channel", variant=HeadVariant(side=False)),
     Ablation("no-time without the side channel", variant=HeadVariant(cell="none", pooling="mean", side=False)),
-    Ablation("all features instead of the bottleneck", trunk="features"),
-    Ablation("untrained trunk, all features", trunk="random"),
+    Ablation("bottleneck: the trunk's own eight outputs alone", trunk="outputs"),
+    Ablation("untrained trunk", trunk="random"),
     Ablation("untrained trunk without the side channel", trunk="random", variant=HeadVariant(side=False)),
 )
 
@@ -69,9 +69,9 @@ def run(args: argparse.Namespace) -> int:
     untrained = trunk_training.TrunkModel(trunk.trunk.width, trunk.trunk.depth).eval()
     cache = args.data / "trunk-outputs"
     readers: dict[str, TrunkReader] = {
+        "wide": trunk_training.WideReader(trunk, cache),
         "outputs": trunk_training.OutputReader(trunk, cache),
-        "features": trunk_training.FeatureReader(trunk, cache),
-        "random": trunk_training.FeatureReader(untrained, cache),
+        "random": trunk_training.WideReader(untrained, cache),
     }
     found: dict[str, list[dict[str, float]]] = {}
     for kind, reader in readers.items():

@@ -34,7 +34,7 @@ from training.synthesis import SAMPLE_FPS, SPEC
 
 #: The published scale's other end: what the worst tenth of held-out level 5 scores.
 SCORE_WORST = 5.0
-_KIND: Literal["bagged-bottleneck"] = "bagged-bottleneck"
+_KIND: Literal["bagged-wide"] = "bagged-wide"
 _UNFILLED = "0" * 64
 
 

@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Trains a bag of heads for each rate, evaluates members and bags on the hold-out, and keeps all."""
     trunk = trunk_training.load(args.trunk)
-    reader = trunk_training.OutputReader(trunk, args.data / "trunk-outputs")
+    reader = trunk_training.WideReader(trunk, args.data / "trunk-outputs")
     report: dict[str, object] = {"seeds": args.seeds, "epochs": args.epochs}
     kept: dict[str, object] = {}
     for fps in (SAMPLE_FPS, *sorted(args.rates, reverse=True)):

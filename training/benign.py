@@ -21,8 +21,8 @@ Rng = np.random.Generator
 
 #: What `benign_clip` makes; ``plain`` is the clip as it is.
 VARIANTS = ("plain", "24to25", "30to25", "slow", "static", "cut", "grain", "fade", "captions", "ticker")
-#: What it makes besides, of which no training clip is made: what else a monitor meets.
-CONTROLS = ("dark", "animation")
+#: What it makes besides, of any clip: also a look that whole groups of training clips can have, damage and all.
+LOOKS = ("dark", "animation")
 #: Variants whose pictures stand where the plain clip's stand, so that a full-reference value of them means something.
 COMPARABLE = ("plain", "grain")
 #: White of captions and the grey of the band below a ticker, limited range.
@@ -50,7 +50,7 @@ def benign_clip(
     """A variant of a clean clip.
 
     Args:
-        variant: One of VARIANTS or CONTROLS.
+        variant: One of VARIANTS or LOOKS.
         content: What the clip shows.
         others: Contents of the same side of the split, for cuts.
         clean: The plain clip, at least ``length * 30 / 25`` pictures.
@@ -89,11 +89,14 @@ def benign_clip(
         return _captions(clean[:length], rng), plain
     if variant == "ticker":
         return _ticker(clean[:length], rng), plain
-    if variant == "dark":
-        return _dark(clean[:length], rng), plain
-    if variant == "animation":
-        return _animation(clean[:length]), plain
+    if variant in LOOKS:
+        return with_look(variant, clean[:length], rng), plain
     return clean[:length], plain
+
+
+def with_look(look: str, pictures: Sequence[Picture], rng: Rng) -> Iterator[Picture]:
+    """The pictures as a night scene or as drawn ones; ``look`` is one of LOOKS."""
+    return _dark(pictures, rng) if look == "dark" else _animation(pictures)
 
 
 def _breathe(picture: Picture, rng: Rng) -> Picture:

@@ -22,7 +22,7 @@ F32 = npt.NDArray[np.float32]
 
 
 class TrunkReader(Protocol):
-    """See ``training.trunk.OutputReader``."""
+    """See ``training.trunk.WideReader``."""
 
     def read(self, group: Path) -> F32:
         """What the trunk gives for a group file's clips, (V, T, K) float32."""

@@ -1,6 +1,6 @@
 """The bundled model's head in torch.
 
-It computes just what ``monitor.core.head.BottleneckHead`` computes; a test holds the two together. Variants leave parts
+It computes just what ``monitor.core.head.TrunkHead`` computes; a test holds the two together. Variants leave parts
 out, for ablations; only the whole one can run in the monitor.
 """
 
@@ -122,7 +122,7 @@ class HeadModel(nn.Module):
         trunk = ((trunk - self.trunk_mean) / self.trunk_sd).clamp(-_CLAMP, _CLAMP)
         side = ((side - self.side_mean) / self.side_sd).clamp(-_CLAMP, _CLAMP)
         if self.training:
-            trunk = nn.functional.dropout(trunk, 0.3)
+            trunk = nn.functional.dropout(trunk, 0.5)
         left, right = torch.relu(self.trunk_in(trunk)), torch.relu(self.side_in(side))
         if self.training and self.variant.side:
             # At times without the trunk: what the side channel can tell is not left to it.
@@ -171,7 +171,7 @@ class HeadModel(nn.Module):
         return hysteresis_pool(q, self.tau)[:, self.warmup :].mean(dim=1)
 
     def arrays(self, outputs: nn.Linear) -> dict[str, npt.NDArray[np.floating]]:
-        """The arrays of ``monitor.core.head.BottleneckHead``; ``outputs`` is the trunk's own last layer."""
+        """The arrays of ``monitor.core.head.TrunkHead``; ``outputs`` is the trunk's own last layer."""
         if self.variant != HeadVariant():
             raise ValueError("only the whole head runs in the monitor")
         gru = self.gru

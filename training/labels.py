@@ -59,7 +59,7 @@ def spatial_scales(facts: Sequence[ClipFacts], reference: Reference = "ssim") ->
     for kind, anchor in ANCHORS.items():
         if kind in TEMPORAL:
             continue
-        of_kind = [f for f in facts if f.kind == kind and not f.second]
+        of_kind = [f for f in facts if f.kind == kind and not f.second and not f.look]
         # A set without level 3 is placed by the levels that it has.
         used = [f for f in of_kind if f.level == 3] or of_kind
         damage = [_damage(f, reference) for f in used]
@@ -95,7 +95,7 @@ def label(facts: ClipFacts, scales: dict[str, float], reference: Reference = "ss
         damage = by_level * float(np.clip((facts.motion / 6) ** 0.35, 0.5, 1.25))
     else:
         damage = scales[facts.kind] * _damage(facts, reference)
-        if facts.kind in _HALF_RANKED:
+        if _half_ranked(facts):
             damage = (damage + by_level) / 2
     return float(np.clip(CLEAN - damage, 0.02, CLEAN))
 
@@ -123,7 +123,7 @@ def provenance(facts: ClipFacts, reference: Reference = "ssim") -> Provenance:
     source = "full-reference" if reference == "ssim" else "full-reference (XPSNR)"
     if facts.kind in TEMPORAL or facts.second:
         source = "rank"
-    elif facts.kind in _HALF_RANKED:
+    elif _half_ranked(facts):
         source += " + rank"
     published = "LIVE-APV group mean (Shang et al.)"
     return Provenance(source, ANCHORS[facts.kind], published if facts.kind in PUBLISHED else "ours")
@@ -132,6 +132,11 @@ def provenance(facts: ClipFacts, reference: Reference = "ssim") -> Provenance:
 def labels(facts: Sequence[ClipFacts], scales: dict[str, float], reference: Reference = "ssim") -> F64:
     """Labels of many clips."""
     return np.array([label(f, scales, reference) for f in facts])
+
+
+def _half_ranked(facts: ClipFacts) -> bool:
+    # By night every error is smaller in grey levels, as the picture itself is: the value alone would call it clean.
+    return facts.kind in _HALF_RANKED or bool(facts.look)
 
 
 def _damage(facts: ClipFacts, reference: Reference) -> float:

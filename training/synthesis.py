@@ -20,7 +20,7 @@ from engines.preprocess import InputMode, InputSpec, PictureCutter
 from monitor.core.side_channel import SideChannel
 from monitor.core.strips import measure_strips
 from monitor.types import CAUSES
-from training.benign import COMPARABLE, CONTROLS, VARIANTS, Tick, benign_clip
+from training.benign import COMPARABLE, LOOKS, VARIANTS, Tick, benign_clip, with_look
 from training.distortions import distort, mild_encode
 from training.pictures import Picture, to_frame
 from training.sources import Content, clean_clip, fits
@@ -87,14 +87,24 @@ class ClipFacts:
     xpsnr_db: float | None = None  # of the clip, luma, against the clean clip; None where it was not taken
     second: str = ""  # a lesser impairment below the one that `kind` names, "" without
     second_level: int = 0
+    look: str = ""  # one of LOOKS that the content was given before any damage
 
 
 def make_group(
-    content: Content, others: list[Content], kind: str, out: Path, seed: int, *, redraw: bool = False
+    content: Content,
+    others: list[Content],
+    kind: str,
+    out: Path,
+    seed: int,
+    *,
+    redraw: bool = False,
+    look: str = "",
 ) -> str:
     """One content clean, as one benign variant, and under one impairment at all five levels; written to one file.
 
     The contribution encode that most clips get is drawn for each by itself, as feeds differ in that, too.
+
+    With a look, the clean clip and all that is made of it have it, and the benign variant is the content without it.
 
     Where ``content`` is too still for the impairment to be seen, another one of ``others`` takes its place.
 
@@ -106,6 +116,7 @@ def make_group(
         seed: Draws everything.
         redraw: Draw the impairment anew for each level, its codec, phases and kind of fault: as different feeds that
             are bad in the same way differ, not as one that gets worse.
+        look: One of LOOKS, or "".
 
     Returns:
         The file's name. An existing file is kept, so an interrupted run goes on.
@@ -113,12 +124,15 @@ def make_group(
     Raises:
         ValueError: No content moves enough.
     """
-    target = out / f"{kind}{'-redrawn' if redraw else ''}.{seed}.npz"
+    target = out / f"{kind}{'-redrawn' if redraw else ''}{look and '-' + look}.{seed}.npz"
     if target.exists():
         return target.name
     rng = np.random.default_rng(seed)
     (worst, second, second_level), steps = _plan(kind, rng)
     content, size, clean = _shot(content, others, worst, rng)
+    natural = clean
+    if look:
+        clean = list(with_look(look, clean, rng))
     reference = [_fragments_y(p) for p in clean[:CLIP_LENGTH]]
     motion = _motion(clean)
     variant = str(rng.choice(VARIANTS[1:]))
@@ -130,21 +144,34 @@ def make_group(
         pictures = islice(pictures, CLIP_LENGTH)
         cut = _cut_clip(_metered(pictures, clean, meter) if meter else pictures, ticks)
         xpsnr = clip_db(meter.values().y, CAP_DB) if meter else None
-        compare = level > 0 or benign in COMPARABLE
+        compare = level > 0 or benign == look or (benign in COMPARABLE and not look)
         shown = zip(reference[::5], cut["y"][::5], strict=True)
         ssim = [fragment_ssim_db(r, d) for r, d in shown] if compare else [24.0]  # type: ignore[arg-type]
         named = worst if level else "clean"
         beside = (second, second_level) if level else ("", 0)
         facts.append(
             ClipFacts(
-                content.name, content.stem, named, level, benign, *size, motion, float(np.mean(ssim)), xpsnr, *beside
+                content.name,
+                content.stem,
+                named,
+                level,
+                benign,
+                *size,
+                motion,
+                float(np.mean(ssim)),
+                xpsnr,
+                *beside,
+                look,
             )
         )
         for name, value in cut.items():
             stacks.setdefault(name, []).append(value)
 
-    for benign in ("plain", variant):
-        pictures, ticks = benign_clip(benign, content, others, clean, CLIP_LENGTH, rng)
+    benign_clips = ((look, clean), ("plain", natural)) if look else (("plain", clean), (variant, clean))
+    for benign, shown in benign_clips:
+        # A clip that has its look is plain of its kind.
+        made = "plain" if benign == look else benign
+        pictures, ticks = benign_clip(made, content, others, shown, CLIP_LENGTH, rng)
         keep(mild_encode(pictures, rng, SAMPLE_FPS), ticks, 0, benign)
     # One impairment that gets worse: its codec, phases and kind of fault are drawn once, only its strength changes.
     # Drawn anew for each level, a coarser MPEG-2 would be ranked below a finer x264, which says nothing of either.
@@ -180,7 +207,7 @@ def make_controls(content: Content, others: list[Content], out: Path, seed: int)
     motion = _motion(clean)
     stacks: dict[str, list[npt.NDArray[np.generic]]] = {}
     facts = []
-    for variant in (*VARIANTS, *CONTROLS, SHUFFLED):
+    for variant in (*VARIANTS, *LOOKS, SHUFFLED):
         if variant == SHUFFLED:
             pictures: Iterable[Picture] = [clean[i] for i in rng.permutation(CLIP_LENGTH)]
             ticks = [Tick()] * CLIP_LENGTH
@@ -197,7 +224,8 @@ def _plan(kind: str, rng: Rng) -> tuple[tuple[str, str, int], tuple[int, ...]]:
     """Worst impairment, lesser one and its level; and the levels of the worst."""
     if kind != MIXED:
         return (kind, "", 0), (1, 2, 3, 4, 5)
-    worst, second = (str(k) for k in rng.choice(_CHAIN, size=2, replace=False))
+    known = [kind for kind in _CHAIN if kind in DISTORTED]
+    worst, second = (str(k) for k in rng.choice(known, size=2, replace=False))
     return (worst, second, int(rng.integers(1, 3))), (3, 4, 5)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
+from training.benign import LOOKS
 from training.errors import UsageError
 from training.sources import Content, find_contents, split_contents, write_provenance
 from training.synthesis import DISTORTED, MIXED, UNSEEN, make_controls, make_group
@@ -51,6 +52,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--redraw", action="store_true", help="draw each level's impairment anew (codec, phases, kind of fault)"
     )
+    parser.add_argument(
+        "--looks",
+        nargs="+",
+        default=[],
+        choices=LOOKS,
+        help="give training groups and trunk pictures these looks in turn: a night scene, drawn on twos",
+    )
     parser.add_argument("--jobs", type=int, default=multiprocessing.cpu_count(), metavar="N", help="processes")
     parser.add_argument("--seed", type=int, default=1, metavar="N")
 
@@ -65,9 +73,11 @@ def run(args: argparse.Namespace) -> int:
     print(f"{len(train)} contents to train on, {len(held)} held out")
     write_provenance(args.out / "sources.csv", train, held)
     jobs: list[Job] = [
-        *picture_jobs(train, args.pictures, args.out / "pictures", args.seed),
+        *picture_jobs(train, args.pictures, args.out / "pictures", args.seed, args.looks),
         *picture_jobs(held, -(-args.pictures // 10), args.out / "pictures-holdout", args.seed + 1),
-        *clip_jobs(train, args.groups, args.out / "clips", args.seed + 2, args.kinds, redraw=args.redraw),
+        *clip_jobs(
+            train, args.groups, args.out / "clips", args.seed + 2, args.kinds, redraw=args.redraw, looks=args.looks
+        ),
         *clip_jobs(
             held, args.holdout_groups, args.out / "clips-holdout", args.seed + 3, args.kinds, redraw=args.redraw
         ),
@@ -93,15 +103,18 @@ def clip_jobs(
     kinds: Sequence[str] = KINDS,
     *,
     redraw: bool = False,
+    looks: Sequence[str] = (),
 ) -> list[Job]:
-    """Groups spread evenly over kinds and contents; clips come up as often as six stills."""
+    """Groups spread evenly over kinds, looks and contents; clips come up as often as six stills."""
     if not contents or not groups:
         return []
     rng = np.random.default_rng(seed)
     weights = np.array([6.0 if c.is_video else 1.0 for c in contents])
     order = rng.choice(len(contents), size=groups, p=weights / weights.sum())
+    made = [partial(make_group, redraw=redraw, look=look) for look in looks or ("",)]
     return [
-        (partial(make_group, redraw=redraw), (contents[c], contents, kinds[i % len(kinds)], out, seed * 100_000 + i))
+        # Each kind gets all looks before the next kind comes.
+        (made[i % len(made)], (contents[c], contents, kinds[i // len(made) % len(kinds)], out, seed * 100_000 + i))
         for i, c in enumerate(order)
     ]
 
@@ -114,13 +127,16 @@ def control_jobs(contents: list[Content], count: int, out: Path, seed: int) -> l
     return [(make_controls, (contents[order[i % len(order)]], contents, out, seed * 100_000 + i)) for i in range(count)]
 
 
-def picture_jobs(contents: list[Content], count: int, out: Path, seed: int) -> list[Job]:
-    """Batches of trunk pictures, each of one content."""
+def picture_jobs(contents: list[Content], count: int, out: Path, seed: int, looks: Sequence[str] = ()) -> list[Job]:
+    """Batches of trunk pictures, each of one content and one look."""
     if not contents or not count:
         return []
     rng = np.random.default_rng(seed)
     order = np.concatenate([rng.permutation(len(contents)) for _ in range(count // len(contents) + 1)])[:count]
-    return [(make_pictures, (contents[c], contents, out, seed * 100_000 + i)) for i, c in enumerate(order.tolist())]
+    made = [partial(make_pictures, look=look) for look in looks or ("",)]
+    return [
+        (made[i % len(made)], (contents[c], contents, out, seed * 100_000 + i)) for i, c in enumerate(order.tolist())
+    ]
 
 
 def run_job(job: Job) -> str:

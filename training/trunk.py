@@ -1,7 +1,7 @@
 """Trains the bundled trunk: a small ResNet on impaired single pictures, supervised by what was done to them.
 
 Three outputs share the features: the class of the impairment, the full-reference value (SSIM in dB), and the level.
-They are the bottleneck through which the head later sees the trunk: eight numbers a picture.
+The head later reads both: all of the features, and these eight numbers a picture.
 """
 
 from __future__ import annotations
@@ -295,12 +295,12 @@ class FeatureReader:
         return features
 
 
-class OutputReader:
-    """The trunk's own eight outputs of synthesised clips; see `FeatureReader`.
+class WideReader:
+    """All that a head reads of the trunk for synthesised clips: its features, and behind them its own eight outputs.
 
     Args:
         model: A trained trunk.
-        cache: Folder for features.
+        cache: Folder for features; see `FeatureReader`.
     """
 
     def __init__(self, model: TrunkModel, cache: Path) -> None:
@@ -312,7 +312,19 @@ class OutputReader:
         """All features of a group file's clips, (V, T, F) float32."""
         return self._features.read(group)
 
-    def read(self, group: Path) -> npt.NDArray[np.float32]:
-        """Outputs of a group file's clips, (V, T, 8) float32."""
-        outputs: npt.NDArray[np.float32] = self._features.read(group) @ self._weight.T + self._bias
+    def outputs(self, group: Path) -> npt.NDArray[np.float32]:
+        """The trunk's own outputs, (V, T, 8) float32."""
+        outputs: npt.NDArray[np.float32] = self.features(group) @ self._weight.T + self._bias
         return outputs
+
+    def read(self, group: Path) -> npt.NDArray[np.float32]:
+        """Both, (V, T, F + 8) float32."""
+        return np.concatenate([self.features(group), self.outputs(group)], axis=2)
+
+
+class OutputReader(WideReader):
+    """The trunk's own eight outputs alone, for ablations."""
+
+    def read(self, group: Path) -> npt.NDArray[np.float32]:
+        """(V, T, 8) float32."""
+        return self.outputs(group)

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training import distortions
+from training.benign import with_look
 from training.distortions import distort, mild_encode
 from training.pictures import Picture
 from training.sources import Content, clean_clip
@@ -26,13 +27,21 @@ _LEAD = 5
 _INVISIBLE_DB = 24.0
 
 
-def make_pictures(content: Content, others: list[Content], out: Path, seed: int, shots: int = 6) -> str:
+def make_pictures(content: Content, others: list[Content], out: Path, seed: int, shots: int = 6, look: str = "") -> str:
     """Independently drawn impaired pictures of one content: ``shots`` views x five impairments x SETS grids.
+
+    Args:
+        content: What they show.
+        others: All contents of the same side of the split.
+        out: Folder.
+        seed: Draws everything.
+        shots: Views.
+        look: One of ``training.benign.LOOKS`` that all of them have, or "".
 
     Returns:
         The file's name. An existing file is kept, so an interrupted run goes on.
     """
-    target = out / f"{content.name}.{seed}.npz"
+    target = out / f"{content.name}{look and '-' + look}.{seed}.npz"
     if target.exists():
         return target.name
     rng = np.random.default_rng(seed)
@@ -40,6 +49,8 @@ def make_pictures(content: Content, others: list[Content], out: Path, seed: int,
     for _ in range(shots):
         size = draw_size(content, rng)
         clean = list(clean_clip(content, others, _LEAD + 4, size, rng))
+        if look:
+            clean = list(with_look(look, clean, rng))
         for _ in range(5):
             kind = str(rng.choice(TRUNK_CLASSES, p=_CLASS_SHARES))
             level = float(rng.uniform(1, 5)) if kind != "none" else 0.0

@@ -103,11 +103,12 @@ class VsfaHead:
         return HeadOutput(state, _sigmoid(q) if self._bounded else q, np.empty((len(q), 0)))
 
 
-class BottleneckHead:
-    """The bundled model's head: the trunk's own few outputs beside the side channel, then GRU, quality and causes.
+class TrunkHead:
+    """The bundled model's head: what the trunk gives beside the side channel, then GRU, quality and causes.
 
-    The trunk's features are narrowed to the outputs that the trunk itself was trained for (impairment class, level,
-    full-reference value): through a wide opening a small training set is memorised by content.
+    What the trunk gives are the outputs that it was trained for itself (impairment class, level, full-reference
+    value), a bottleneck of a few numbers, and in a wide head, before them, all of its features. Through a wide opening
+    a small training set is memorised by content; behind a trunk that knows enough, it tells more.
 
     Causes are read from slow averages of the recurrence and its input, and from the leaky peak of the hidden state,
     so that a repeat every fifth picture is seen as one thing. State is ``hidden | mean hidden | peak hidden | mean
@@ -118,10 +119,11 @@ class BottleneckHead:
     for a few streams a step costs what its calls cost, not its arithmetic.
 
     Args:
-        members: One or more of ``bottleneck_w (K, F), bottleneck_b (K), trunk_mean, trunk_sd (K), side_mean, side_sd
-            (S), trunk_in_w (D, K), trunk_in_b, side_in_w (E, S), side_in_b``, the GRU on D + E inputs, ``q_w, q_b``,
-            ``cause_w (C, 3H + D + E), cause_b (C)`` and ``decay ()``, the averages' forgetting per sample. All
-            members have arrays of the same shapes.
+        members: One or more of ``bottleneck_w (K, F), bottleneck_b (K), trunk_mean, trunk_sd (L), side_mean, side_sd
+            (S), trunk_in_w (D, L), trunk_in_b, side_in_w (E, S), side_in_b``, the GRU on D + E inputs, ``q_w, q_b``,
+            ``cause_w (C, 3H + D + E), cause_b (C)`` and ``decay ()``, the averages' forgetting per sample. L is K, or
+            F + K in a wide head. All members have arrays of the same shapes.
+        wide: The trunk's features are read, too.
 
     Raises:
         ValueError: An array is missing or its shape does not fit the others.
@@ -129,9 +131,10 @@ class BottleneckHead:
 
     names_causes = True
 
-    def __init__(self, *members: Arrays) -> None:
+    def __init__(self, *members: Arrays, wide: bool = False) -> None:
         if not members:
             raise ValueError("a bagged head needs members")
+        self._wide = wide
         self._bottleneck_w, self._bottleneck_b = _stack(members, "bottleneck_w", 2), _stack(members, "bottleneck_b", 1)
         same = all(
             np.array_equal(m[name], members[0][name]) for m in members for name in ("bottleneck_w", "bottleneck_b")
@@ -155,6 +158,10 @@ class BottleneckHead:
             _same(f"{array} rows and 3 x GRU size", weights.shape[2], 3 * hidden)
         for array, bias in (("b_ih", self._b_ih), ("b_hh", self._b_hh)):
             _same(f"{array} rows and 3 x GRU size", bias.shape[2], 3 * hidden)
+        outputs, features = self._bottleneck_w.shape[2], self._bottleneck_w.shape[1]
+        read = "features and bottleneck rows" if wide else "bottleneck rows"
+        for array, width in (("trunk_mean", self._trunk_mean.shape[2]), ("trunk_in_w", self._trunk_w.shape[1])):
+            _same(f"{array} columns and {read}", width, outputs + features * wide)
         _same(
             "trunk_in and side_in rows and w_ih columns",
             self._trunk_w.shape[2] + self._side_w.shape[2],
@@ -162,22 +169,24 @@ class BottleneckHead:
         )
         _same("cause_w columns", self._cause_w.shape[1], 3 * hidden + inputs)
         _same("causes", self._cause_w.shape[2], len(CAUSES))
-        self.feature_size = self._bottleneck_w.shape[1]
+        self.feature_size = features
         self.side_size = self._side_w.shape[1]
         self.input_size = self._count * inputs
         self.state_size = self._count * (3 * hidden + inputs + 1)
 
-    def _bottleneck(self, features: npt.NDArray[np.floating]) -> F64:
-        """The trunk's own outputs, (B, F) -> (M or 1, B, K); 1 where all members have the same."""
-        outputs: F64 = np.matmul(features.astype(np.float64), self._bottleneck_w) + self._bottleneck_b
-        return outputs
+    def _given(self, features: F64) -> F64:
+        """What is read of the trunk, (B, F) -> (M or 1, B, L); 1 where all members have the same bottleneck."""
+        outputs: F64 = np.matmul(features, self._bottleneck_w) + self._bottleneck_b
+        if not self._wide:
+            return outputs
+        return np.concatenate([np.broadcast_to(features, (len(outputs), *features.shape)), outputs], axis=2)
 
     def reduce(self, features: npt.NDArray[np.floating], side: npt.NDArray[np.floating] | None) -> F64:
         """(B, F), (B, S or more) -> (B, M (D + E)); what newer side channels have more, at the end, is not read."""
         if side is None:
             raise ValueError("this head needs the side channel")
         side = side[:, : self.side_size].astype(np.float64)
-        trunk = _clamp((self._bottleneck(features) - self._trunk_mean) / self._trunk_sd)
+        trunk = _clamp((self._given(features.astype(np.float64)) - self._trunk_mean) / self._trunk_sd)
         beside = _clamp((side - self._side_mean) / self._side_sd)
         left = np.maximum(np.matmul(trunk, self._trunk_w) + self._trunk_b, 0.0)
         right = np.maximum(np.matmul(beside, self._side_w) + self._side_b, 0.0)
@@ -264,13 +273,16 @@ class _Lstm(_Cell):
 #: Kind of a VSFA head in a manifest -> its cell.
 _VSFA_CELLS = {"vsfa": "gru", "vsfa-lstm": "lstm", "vsfa-frame": "none"}
 
+#: Kind of a bagged head in a manifest -> whether it is wide.
+_BAGGED = {"bagged-bottleneck": False, "bagged-wide": True}
+
 
 def make_head(kind: str, arrays: Arrays, *, bounded: bool = False) -> Head:
     """The head of a bundle's manifest.
 
     Args:
-        kind: ``vsfa``, ``vsfa-lstm``, ``vsfa-frame``, ``bottleneck`` or ``bagged-bottleneck``, whose arrays are named
-            ``member0.<array>`` and so on.
+        kind: ``vsfa``, ``vsfa-lstm``, ``vsfa-frame``, ``bottleneck``, or one of ``bagged-bottleneck`` and
+            ``bagged-wide``, whose arrays are named ``member0.<array>`` and so on.
         arrays: Weights.
         bounded: A sigmoid bounds the quality (VSFA's heads).
 
@@ -280,10 +292,10 @@ def make_head(kind: str, arrays: Arrays, *, bounded: bool = False) -> Head:
     if kind in _VSFA_CELLS:
         return VsfaHead(arrays, bounded=bounded, cell=_VSFA_CELLS[kind])
     if kind == "bottleneck":
-        return BottleneckHead(arrays)
-    if kind == "bagged-bottleneck":
-        return BottleneckHead(*_members(arrays))
-    known = [*_VSFA_CELLS, "bottleneck", "bagged-bottleneck"]
+        return TrunkHead(arrays)
+    if kind in _BAGGED:
+        return TrunkHead(*_members(arrays), wide=_BAGGED[kind])
+    known = [*_VSFA_CELLS, "bottleneck", *_BAGGED]
     raise ValueError(f"unknown kind of head {kind!r}; known are {', '.join(known)}")
 
 

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import mean
 
 #: Samples that wait longer than this, and longer than two sampling periods, say that demand exceeds capacity. With room
 #: to spare the streams' ticks still come together, and wait for each other for up to one period.
@@ -32,6 +33,8 @@ _LONGEST_CALM_S = 600.0
 #: So much more capacity, or so much less demand, than attempts trusted in is another situation.
 _MORE = 1.25
 _LESS = 0.95
+#: And so much more time to spare for the readers.
+_MORE_SPARE = 0.15
 #: The first pictures of an engine are slow.
 _WARM_S = 1.0
 #: Windows over which capacity is taken: how it is now, and how it has been.
@@ -49,6 +52,8 @@ class Load:
         late_s: How long the sample that waits longest has waited.
         dropped: Samples dropped since they had waited too long, or for want of room.
         live: Streams that deliver pictures now.
+        behind_s: How far the reader that is slowest has fallen behind its feed.
+        spare: Share of their time that readers wait for their feeds, 0-1.
     """
 
     pictures: int
@@ -56,16 +61,20 @@ class Load:
     late_s: float
     dropped: int
     live: Collection[str]
+    behind_s: float = 0.0
+    spare: float = 1.0
 
 
 class Shedding:
     """Chooses every stream's rung of the ladder; call ``step`` a few times a second. Time is an argument.
 
-    It goes down once samples wait although the engine works: at once to the rates that its measured speed allows. It
-    goes up when nothing has waited for a while and the measured speed has room for more.
+    It goes down once samples wait although the engine works: at once to the rates that its measured speed allows. Where
+    readers fall behind their feeds, it goes down step by step, to the last rung, at which they need not decode all
+    pictures. It goes up when nothing has waited for a while and the measured speed has room for more.
 
     Args:
-        rates: Samples a second of each rung, falling; one alone means that nothing can be shed.
+        rates: Samples a second of each rung, falling; one alone means that nothing can be shed. The last may be twice
+            there: at that rung only pictures that others refer to are decoded.
         priorities: Of each stream; lower ones are shed first.
 
     Raises:
@@ -73,7 +82,8 @@ class Shedding:
     """
 
     def __init__(self, rates: Sequence[float], priorities: Mapping[str, int]) -> None:
-        if not rates or any(b >= a for a, b in pairwise(rates)) or rates[-1] <= 0:
+        falling = rates[:-1] if len(rates) > 2 and rates[-1] == rates[-2] else rates
+        if not rates or any(b >= a for a, b in pairwise(falling)) or rates[-1] <= 0:
             raise ValueError(f"rates must be positive and fall, got {list(rates)}")
         self.rates = tuple(float(rate) for rate in rates)
         self._level = 0
@@ -82,6 +92,8 @@ class Shedding:
         self._warm_s: float | None = None
         self._late_since_s: float | None = None
         self._overloaded = False
+        #: What was shed last was shed for the readers, whose speed is not known.
+        self._for_readers = False
         self._restless_s = float("-inf")
         self._changed_s = float("-inf")
         #: When the last attempt to go up was made, until it has held or failed.
@@ -89,6 +101,8 @@ class Shedding:
         self._calm_s = CALM_S
         #: The most capacity and the demand that attempts to go up have trusted in since one last held.
         self._trusted: tuple[float, float] | None = None
+        #: The most time to spare, likewise.
+        self._trusted_spare = 1.0
 
     def prioritise(self, priorities: Mapping[str, int]) -> None:
         """Takes other streams or priorities; what is shed stays, as far as there is as much to shed."""
@@ -106,6 +120,10 @@ class Shedding:
     def rung(self, stream: str) -> int:
         """Index into ``rates`` of a stream's rate."""
         return self._rung(self._level, self._class_of[stream])
+
+    def reference_only(self, rung: int) -> bool:
+        """Whether pictures that no other one refers to are not decoded at this rung."""
+        return rung > 0 and self.rates[rung] == self.rates[rung - 1]
 
     @property
     def overloaded(self) -> bool:
@@ -127,6 +145,7 @@ class Shedding:
         self._remember(now_s, load)
         if self._raised_s is not None and now_s - self._raised_s >= max(_PROVE_S, 2 * self._calm_s):
             self._calm_s, self._trusted, self._raised_s = CALM_S, None, None
+            self._trusted_spare = 1.0
         if not self._is_late(load) and load.dropped == before:
             self._late_since_s = None
             return self._raise(now_s)
@@ -134,7 +153,7 @@ class Shedding:
         if self._late_since_s is None:
             self._late_since_s = now_s
             return False  # the next look confirms it
-        return self._lower(now_s)
+        return self._lower(now_s, behind=load.behind_s > LATE_S)
 
     def _remember(self, now_s: float, load: Load) -> None:
         if self._warm_s is None and load.pictures:
@@ -148,9 +167,9 @@ class Shedding:
         return max(LATE_S, _LATE_PERIODS / self.rates[self._rung(self._level, 0)])
 
     def _is_late(self, load: Load) -> bool:
-        return load.late_s > self._late_limit_s()
+        return load.late_s > self._late_limit_s() or load.behind_s > LATE_S
 
-    def _lower(self, now_s: float) -> bool:
+    def _lower(self, now_s: float, *, behind: bool) -> bool:
         warm = self._warm_s is not None and now_s >= self._warm_s
         if self._level == self._lowest and self._late_since_s is not None:
             self._overloaded |= warm and now_s - self._late_since_s >= _UNEXPLAINED_S
@@ -159,12 +178,13 @@ class Shedding:
         capacity = self._capacity(now_s, _NOW_S)
         if capacity is not None and self._demand(self._level) > _PLAN * capacity:
             level = self._first_that_fits(self._level + 1, _PLAN * capacity)
-        elif self._late_since_s is not None and now_s - self._late_since_s >= _UNEXPLAINED_S:
+        elif behind or (self._late_since_s is not None and now_s - self._late_since_s >= _UNEXPLAINED_S):
             level = self._level + 1
         else:
             return False
         if self._raised_s is not None:
             self._calm_s, self._raised_s = min(2 * self._calm_s, _LONGEST_CALM_S), None
+        self._for_readers = behind
         self._change(now_s, level)
         return True
 
@@ -174,18 +194,21 @@ class Shedding:
         if not self._level:
             return False
         capacity = self._capacity(now_s, _BEFORE_S)
-        if capacity is not None and self._is_another_situation(capacity):
+        spare_is_more = self._spare(now_s) > self._trusted_spare + _MORE_SPARE
+        if spare_is_more or (capacity is not None and self._is_another_situation(capacity)):
             self._calm_s = CALM_S
         if now_s - max(self._restless_s, self._changed_s) < self._calm_s:
             return False
         # Nothing to measure by is nothing to analyse.
         room = float("inf") if not self._demand(0) else 0.0 if capacity is None else _PLAN_UP * capacity
-        level = self._first_that_fits(0, room)
+        level = self._first_that_fits(self._level - 1 if self._for_readers else 0, room)
         if level >= self._level:
             return False
         if capacity is not None:
             most = capacity if self._trusted is None else max(capacity, self._trusted[0])
             self._trusted = most, self._demand(0)
+        spare = self._spare(now_s)
+        self._trusted_spare = spare if self._calm_s == CALM_S else max(self._trusted_spare, spare)
         self._change(now_s, level)
         self._raised_s = now_s
         return True
@@ -195,6 +218,10 @@ class Shedding:
             return False
         trusted, demand = self._trusted
         return capacity > _MORE * trusted or self._demand(0) < _LESS * demand
+
+    def _spare(self, now_s: float) -> float:
+        """The readers' time to spare over the last seconds."""
+        return mean(load.spare for at_s, load in self._history if at_s >= now_s - _BEFORE_S)
 
     def _change(self, now_s: float, level: int) -> None:
         self._level, self._changed_s, self._late_since_s = level, now_s, None

@@ -56,6 +56,8 @@ class Decoded:
         lost_packets: Transport packets that were lost since the one before, of all programs and streams.
         pixel_aspect: Width to height of a pixel; None where the feed does not tell.
         single_fields: A picture flagged as interlaced is one field, not two woven into each other (HEVC).
+        waited_s: How long the connection had waited for its feed by then, in all.
+        reference_only: Pictures before it may have been skipped by the decoder.
     """
 
     picture: VideoFrame
@@ -68,6 +70,8 @@ class Decoded:
     lost_packets: int = 0
     pixel_aspect: Fraction | None = None
     single_fields: bool = False
+    waited_s: float = 0.0
+    reference_only: bool = False
 
 
 class SourceCounters(NamedTuple):
@@ -148,6 +152,11 @@ class PyAvSource:
         self._counters = SourceCounters()
         self._refused = 0
         self._interlaced_seen = False
+        #: Skip the pictures that no other one needs, where the machine is too small to decode all. May be set from any
+        #: thread. What is interlaced is decoded whole: a field has its neighbours in the pictures between.
+        self.reference_only = False
+        self._skips = False
+        self._waited_s = 0.0
         self._programs: tuple[Program, ...] = ()
         self._connection: Connection | None = None
         self._reader: ByteReader | None = None
@@ -254,10 +263,12 @@ class PyAvSource:
                 if pacer is not None:
                     media_s = None if decoded.pts is None else float(decoded.pts * decoded.time_base)
                     pacer.hold(media_s, stop)
-                    received_s = self._clock()
+                    held_s = self._clock() - received_s
+                    received_s += held_s
+                    self._waited_s += held_s
                 if stop.is_set():
                     return
-                yield replace(decoded, received_s=received_s, epoch=epoch)
+                yield replace(decoded, received_s=received_s, waited_s=self._waited_s, epoch=epoch)
         finally:
             self.close()
 
@@ -328,6 +339,7 @@ class PyAvSource:
         lost: SourceError | None = None
         while not self._stop.is_set():
             packet, waited_s, lost = connection.read()
+            self._waited_s += waited_s
             if packet is None:
                 break
             now_s = time.monotonic()
@@ -376,6 +388,10 @@ class PyAvSource:
     def _decode(self, connection: Connection, packet: Packet[Stream] | None) -> Iterator[Decoded]:
         """Pictures that one packet completes; None flushes what the decoder still holds."""
         pictures: list[VideoFrame] = []
+        skips = self.reference_only and not self._interlaced_seen
+        if skips != self._skips:
+            self._skips = skips
+            connection.video.codec_context.skip_frame = "NONREF" if skips else "DEFAULT"
         with connection.log:
             try:
                 pictures = connection.video.codec_context.decode(packet)
@@ -406,6 +422,8 @@ class PyAvSource:
                 lost_packets=lost,
                 pixel_aspect=connection.pixel_aspect,
                 single_fields=connection.single_fields,
+                waited_s=self._waited_s,
+                reference_only=skips,
             )
 
     def _count_packet(self, packet: Packet[Stream]) -> None:

@@ -17,7 +17,13 @@ from monitor.types import StreamInfo
 
 
 class Source(Protocol):
-    """What a source thread runs; see ``PyAvSource``."""
+    """What a source thread runs; see ``PyAvSource``.
+
+    Attributes:
+        reference_only: Skip the pictures that no other one needs; may be set from any thread.
+    """
+
+    reference_only: bool
 
     @property
     def heard_s(self) -> float | None:

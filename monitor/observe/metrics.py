@@ -66,6 +66,12 @@ _READING_GAUGES: tuple[tuple[str, str, Callable[[StreamReading], _Value]], ...] 
     ("silent", "1 while its sound is silent; absent where none is decoded.", lambda r: r.silent),
     ("bitrate_bps", "Bits a second that arrived, last ten seconds.", lambda r: r.bitrate_bps),
     ("last_frame_timestamp_seconds", "Unix time at which the newest picture arrived.", lambda r: r.last_frame_at),
+    (
+        "reader_behind_seconds",
+        "How far the feed's reader has fallen behind, where it decodes more slowly than pictures come.",
+        lambda r: r.behind_s,
+    ),
+    ("reader_spare_ratio", "Share of its time that the reader waits for the feed, 0-1.", lambda r: r.spare),
     ("samples_in_flight", "Samples due whose fate is open.", lambda r: r.in_flight),
     ("mailbox_samples", "Samples that wait for the engine.", lambda r: r.waiting),
 )

@@ -52,6 +52,8 @@ class StreamReading(NamedTuple):
         silent: Whether its sound is; None where none is decoded.
         bitrate_bps: Bits a second that arrived over the last seconds.
         last_frame_at: Unix time at which its newest picture arrived.
+        behind_s: How far its reader has fallen behind the feed, which comes faster than it is decoded.
+        spare: Share of its time that its reader waits for the feed, 0-1; None without pictures.
         reader_deaths: Times that its decoder took its process along.
         rules: Its alert rules.
     """
@@ -74,6 +76,8 @@ class StreamReading(NamedTuple):
     silent: bool | None = None
     bitrate_bps: float | None = None
     last_frame_at: float | None = None
+    behind_s: float = 0.0
+    spare: float | None = None
     reader_deaths: int = 0
     rules: Sequence[RuleReading] = ()
 

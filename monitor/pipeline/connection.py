@@ -20,6 +20,15 @@ class SampledSource:
         self._sampler = sampler
 
     @property
+    def reference_only(self) -> bool:
+        """See ``Source.reference_only``."""
+        return self._source.reference_only
+
+    @reference_only.setter
+    def reference_only(self, on: bool) -> None:
+        self._source.reference_only = on
+
+    @property
     def heard_s(self) -> float | None:
         """See ``Source.heard_s``."""
         return self._source.heard_s

@@ -6,6 +6,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from statistics import mean
 
 from monitor.core.repeats import RepeatLimit
 from monitor.core.shedding import Load, Shedding
@@ -79,8 +80,11 @@ class LoadWatch:
             self._ticks.popleft()
         waiting = max((task.scored.mailbox.waiting_s() for task in self._streams.values()), default=0.0)
         live = [id_ for id_, task in self._streams.items() if task.live]
+        readings = [self._streams[id_].readings for id_ in live]
+        behind_s = max((reader.behind_s for reader in readings), default=0.0)
+        spare = mean(reader.spare for reader in readings) if readings else 1.0
         inference = self._inference
-        load = Load(inference.computed, inference.busy_s, waiting, dropped, live)
+        load = Load(inference.computed, inference.busy_s, waiting, dropped, live, behind_s, spare)
         if not self._enabled:
             return False
         changed = (self._shedding.step(now_s, load) or not self._dealt) and self._apply(load)
@@ -91,10 +95,12 @@ class LoadWatch:
         self._dealt = True
         shedding = self._shedding
         counts = dict.fromkeys(shedding.rates, 0)
+        partly = 0
         less = more = False
         for id_, task in self._streams.items():
             rung = shedding.rung(id_)
             counts[shedding.rates[rung]] += 1
+            partly += shedding.reference_only(rung)
             if rung != task.rung:
                 more |= rung > task.rung
                 less |= rung < task.rung
@@ -105,8 +111,8 @@ class LoadWatch:
         event = "shedding" if shedding.level else "shedding_over"
         log.log(
             logging.WARNING if more else logging.INFO,
-            "event=%s shed=%.2f rates=%s waited_ms=%.0f",
-            event, shedding.shed, rates, load.late_s * 1000,
+            "event=%s shed=%.2f rates=%s decoded_in_part=%d waited_ms=%.0f behind_ms=%.0f",
+            event, shedding.shed, rates, partly, load.late_s * 1000, load.behind_s * 1000,
         )  # fmt: skip
         return True
 

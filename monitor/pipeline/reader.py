@@ -31,7 +31,8 @@ class ReaderSetup:
     Attributes:
         stream: Whose they are.
         input: The trunk's input.
-        rates: Samples a second, by rung: the full rate, then lower ones.
+        rates: Samples a second, by rung: the full rate, then lower ones. A rung of the rate of the one before it is
+            decoded in part: see ``reference_only``.
         with_side_channel: Whether the bundle's head takes the side channel.
         longest_loop_s: Pictures that repeat with a period up to this are a loop; 0 looks for none.
         still_width: Of the pictures kept as evidence, pixels; 0 keeps none.
@@ -45,6 +46,10 @@ class ReaderSetup:
     longest_loop_s: float = LONGEST_LOOP_S
     still_width: int = 0
     deinterlace: Deinterlace = Deinterlace.AUTO
+
+    def reference_only(self, rung: int) -> bool:
+        """Whether pictures that no other one needs are skipped at this rung."""
+        return rung > 0 and self.rates[rung] == self.rates[rung - 1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,8 @@ class Readings:
         fps: The source's frame rate by its time stamps, Hz; None while it is not known.
         fps_settled: Whether that rate has been measured for long enough to be told.
         sound: Level and silence of the audio; None where that is unknown.
+        behind_s: How far the reader has fallen behind the feed; see ``ReaderLag``.
+        spare: Share of its time that the reader waits for the feed, 0-1.
     """
 
     pictures: int = 0
@@ -72,6 +79,8 @@ class Readings:
     fps: float | None = None
     fps_settled: bool = False
     sound: AudioFacts | None = None
+    behind_s: float = 0.0
+    spare: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +224,10 @@ class ThreadReader:
             camera=StillCamera(events.still, setup.still_width) if setup.still_width else None,
             deinterlace=setup.deinterlace,
         )
+        self._setup = setup
         self._source = SampledSource(source, sampler)
+        if setup.reference_only(rung):
+            self._source.reference_only = True
         self._thread = SourceThread(
             self._source,
             name=f"vqwatch-source[{setup.stream}]",
@@ -246,6 +258,9 @@ class ThreadReader:
             fps=self._fps,
             fps_settled=rate.settled,
             sound=source.sound,
+            behind_s=sampler.lag.behind_s,
+            # Told in tenths: readings that say nothing new are not sent.
+            spare=round(sampler.lag.spare, 1),
         )
 
     def start(self) -> None:
@@ -264,3 +279,4 @@ class ThreadReader:
     def set_rung(self, rung: int) -> None:
         """See ``Reader.set_rung``."""
         self._sampler.rung = rung
+        self._source.reference_only = self._setup.reference_only(rung)

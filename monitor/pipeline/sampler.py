@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from engines.errors import PictureError
 from engines.preprocess import Cut, InputSpec, PictureCutter
 from monitor.core.detectors import Detectors
 from monitor.core.frame_rate import FrameRateMeter
+from monitor.core.reader_lag import ReaderLag
 from monitor.core.sampling import SampleGrid, Tick
 from monitor.core.side_channel import SideChannel
 from monitor.core.strips import StripFigures, flat_share, measure_strips
@@ -110,6 +111,8 @@ class StreamSampler:
         #: The detectors' newest results and the arrival of their picture.
         self.latest: tuple[PictureFacts, float] | None = None
         self.picture_error: str | None = None
+        #: How far this connection's reader has fallen behind.
+        self.lag = ReaderLag()
         self._open = False
         self._end_90k = 0
         self.epoch = 0
@@ -149,13 +152,17 @@ class StreamSampler:
             self._begin()
             stamp = self._clock.place(decoded.pts, decoded.time_base)
         self.advanced += not first
-        if stamp.step_90k is not None:
+        self.lag.push(decoded.received_s, stamp.time_90k / TIME_BASE_HZ, decoded.waited_s)
+        # What the decoder skips is no property of the feed.
+        whole = not decoded.reference_only
+        if stamp.step_90k is not None and whole:
             self.frame_rate.push(stamp.step_90k)
         frame = Frame(decoded.picture, stamp.time_90k, decoded.received_s, self.epoch, decoded.corrupt)
         self._end_90k = stamp.time_90k + self._clock.step_90k
         if self.rung != self._grid_rung:
             for tick in self._grid.flush(stamp.time_90k):
-                self._sample(tick)
+                # Where the reader begins or ends to skip pictures, the step between them is its own.
+                self._sample(replace(tick, gap=False))
             self._begin_grid()
         if self._grid_began_90k is None:
             self._grid_began_90k = stamp.time_90k
@@ -163,8 +170,9 @@ class StreamSampler:
                 self._epoch_began_90k = stamp.time_90k
         gaps = self._grid.counts.gaps
         for tick in self._grid.push(stamp.time_90k, frame):
-            self._sample(tick)
-        self.counts.gaps += self._grid.counts.gaps - gaps
+            self._sample(tick if whole else replace(tick, gap=False))
+        if whole:
+            self.counts.gaps += self._grid.counts.gaps - gaps
 
     def end_epoch(self) -> None:
         """The connection ended: the last picture counts for its own duration."""
@@ -183,6 +191,7 @@ class StreamSampler:
         self.counts.epochs += 1
         self.epoch = self.counts.epochs
         self._clock = MediaClock()
+        self.lag = ReaderLag()
         self._epoch_began_90k = None
         self._begin_grid()
 

@@ -250,6 +250,11 @@ class StreamTask:
         return self._machine.link is Link.LIVE
 
     @property
+    def readings(self) -> Readings:
+        """What the present connection gave so far; nothing without one."""
+        return Readings() if self._reader is None else self._reader.readings
+
+    @property
     def rung(self) -> int:
         """Whose rate the stream is analysed at: 0 is the full one."""
         return self._rung
@@ -521,7 +526,7 @@ class StreamTask:
         view = self.scored.view()
         balance = self.scored.ledger.balance()
         counts = self.counts
-        readings = Readings() if self._reader is None else self._reader.readings
+        readings = self.readings
         if self._reader is not None:
             self._received_total += readings.received - self._received
             self._received = readings.received

@@ -20,7 +20,8 @@ pytestmark = pytest.mark.train
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_trained_models_and_the_monitors_head_agree(count: int) -> None:
+@pytest.mark.parametrize("kind", ["bagged-bottleneck", "bagged-wide"])
+def test_trained_models_and_the_monitors_head_agree(kind: str, count: int) -> None:
     from training.head_model import WARMUP, HeadModel, predict
     from training.synthesis import CLIP_LENGTH, ClipFacts
 
@@ -31,12 +32,14 @@ def test_trained_models_and_the_monitors_head_agree(count: int) -> None:
     outputs = torch.nn.Linear(32, 8)
     with torch.no_grad():
         trunk = outputs(torch.from_numpy(features)).numpy()
+    if kind == "bagged-wide":
+        trunk = np.concatenate([features, trunk], axis=2)
     side = rng.standard_normal((3, CLIP_LENGTH, len(SIDE_NAMES))).astype(np.float32)
     clips = Clips(trunk, side, facts, np.full(3, 0.9), np.zeros(3, np.int64))
     members = [HeadModel(clips) for _ in range(count)]
     scores, causes = predict(members, clips)
 
-    head = make_head("bagged-bottleneck", bag_arrays([member.arrays(outputs) for member in members]))
+    head = make_head(kind, bag_arrays([member.arrays(outputs) for member in members]))
     spec = ScoringSpec(head.state_size, Fraction(25), StatePolicy.CONTINUOUS, 250, 12, 0.5, WARMUP, lambda q: q)
     for i in range(3):
         scorer = StreamScorer(spec)

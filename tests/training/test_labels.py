@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -95,6 +97,19 @@ def test_xpsnr_grades_spatial_types_alone_and_says_so() -> None:
             assert source.startswith("full-reference (XPSNR)")
             assert np.mean(CLEAN - found[2:3]) == pytest.approx(ANCHORS[kind])
     assert provenance(facts("clean", 0), "xpsnr") == ("clean", None, "")
+
+
+def test_by_night_the_level_grades_with_the_value() -> None:
+    """Every error is small where the picture is dark; a blur of level 5 is not clean for that."""
+    by_day = facts("blur", 5, xpsnr_db=37.0)
+    by_night = replace(by_day, look="dark")
+    scales = {"blur": 1.0}
+    assert label(by_day, scales, "xpsnr") == pytest.approx(CLEAN)
+    assert label(by_night, scales, "xpsnr") == pytest.approx(CLEAN - 0.4 * 1.6 / 2)
+    assert provenance(by_night, "xpsnr").source == "full-reference (XPSNR) + rank"
+    assert spatial_scales([facts("blur", 3, xpsnr_db=30.0)] * 2, "xpsnr") == spatial_scales(
+        [facts("blur", 3, xpsnr_db=30.0), replace(facts("blur", 3, xpsnr_db=36.0), look="dark")], "xpsnr"
+    )
 
 
 def test_a_value_that_was_not_taken_is_not_made_up() -> None:

@@ -17,12 +17,12 @@ from PIL import Image
 from monitor.core.side_channel import SIDE_NAMES
 from monitor.types import CAUSES
 from training import synthesis, synthesise
-from training.benign import CONTROLS, VARIANTS, Tick, benign_clip
+from training.benign import LOOKS, VARIANTS, Tick, benign_clip
 from training.distortions import distort
 from training.errors import UsageError
 from training.pictures import Picture
 from training.sources import Content
-from training.synthesis import LADDER_FPS, MIXED, make_group, rate_ticks
+from training.synthesis import DISTORTED, LADDER_FPS, MIXED, make_group, rate_ticks
 from training.trunk_pictures import make_pictures
 
 pytestmark = pytest.mark.train
@@ -73,6 +73,11 @@ def test_a_group_is_one_content_clean_benign_and_at_five_levels(stills: list[Con
     assert ssim == sorted(ssim, reverse=True)
 
 
+def test_mixtures_are_of_what_can_be_named_alone() -> None:
+    drawn = [synthesis._plan(MIXED, np.random.default_rng(seed))[0] for seed in range(300)]
+    assert {worst for worst, _, _ in drawn} == {second for _, second, _ in drawn} == set(DISTORTED)
+
+
 def test_levels_of_a_group_differ_in_strength_alone(
     stills: list[Content], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,6 +110,24 @@ def test_a_mixed_group_names_the_worse_of_two(stills: list[Content], tmp_path: P
         assert f["second_level"] in (1, 2)
 
 
+@pytest.mark.parametrize("look", LOOKS)
+def test_a_look_is_on_the_clean_clip_and_on_all_that_is_made_of_it(
+    look: str, stills: list[Content], tmp_path: Path
+) -> None:
+    name = make_group(stills[0], stills, "blur", tmp_path, 7, look=look)
+    assert name == f"blur-{look}.7.npz"
+    facts, arrays = read(tmp_path / name)
+    assert [f["variant"] for f in facts[:2]] == [look, "plain"]
+    assert {f["look"] for f in facts} == {look}
+    looks, natural, worst = (arrays["y"][i].astype(float) for i in (0, 1, 6))
+    if look == "dark":
+        assert max(looks.mean(), worst.mean()) < 0.6 * natural.mean()
+    else:
+        held = np.abs(np.diff(looks[:20], axis=0)).mean(axis=(1, 2))
+        assert held[1::2].min() > 3 * held[::2].max()
+    assert facts[6]["xpsnr_db"] is not None
+
+
 def test_what_is_no_cause_is_made_for_the_hold_out_alone(stills: list[Content], tmp_path: Path) -> None:
     facts, _ = read(tmp_path / make_group(stills[0], stills, "banding", tmp_path, 6))
     assert [(f["kind"], f["level"]) for f in facts if f["level"]] == [("banding", level) for level in range(1, 6)]
@@ -126,7 +149,7 @@ def test_judder_is_not_made_of_what_stands_still(tmp_path: Path, monkeypatch: py
     assert not list((tmp_path / "out").glob("*.npz"))
 
 
-@pytest.mark.parametrize("variant", [*VARIANTS, *CONTROLS])
+@pytest.mark.parametrize("variant", [*VARIANTS, *LOOKS])
 def test_each_benign_variant_gives_as_many_pictures_as_asked(variant: str, stills: list[Content]) -> None:
     rng = np.random.default_rng(4)
     noise = rng.integers(16, 235, (360, 1300), dtype=np.uint8)
@@ -159,6 +182,14 @@ def test_trunk_pictures_are_labelled_only_where_something_can_be_seen(stills: li
     assert len(y) == len(label) <= 2 * 5 * 4
     assert ((label[:, 0] == 0) == (label[:, 1] == 0)).all()
     assert label[:, 1].max() <= 5
+
+
+def test_looks_take_turns_within_each_kind(stills: list[Content], tmp_path: Path) -> None:
+    jobs = synthesise.clip_jobs(stills, 4, tmp_path, 1, ["blur", "noise"], looks=LOOKS)
+    made = [(arguments[2], function.keywords["look"]) for function, arguments in jobs]
+    assert made == [("blur", "dark"), ("blur", "animation"), ("noise", "dark"), ("noise", "animation")]
+    pictures = synthesise.picture_jobs(stills, 3, tmp_path, 1, LOOKS)
+    assert [function.keywords["look"] for function, _ in pictures] == ["dark", "animation", "dark"]
 
 
 def test_lower_rates_show_what_a_slower_grid_shows() -> None:

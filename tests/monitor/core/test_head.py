@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.core.head import BottleneckHead, Head, VsfaHead, bag_arrays, make_head
+from monitor.core.head import Head, TrunkHead, VsfaHead, bag_arrays, make_head
 from monitor.core.stream_head import StatePolicy, StreamHead, step_streams
 from monitor.types import CAUSES
 
@@ -42,16 +42,16 @@ def frame(seed: int = 0) -> Head:
     return make_head("vsfa-frame", first | {"q_w": rng.standard_normal(D), "q_b": np.array(0.3)})
 
 
-def bottleneck_arrays(seed: int = 0) -> dict[str, np.ndarray]:
+def bottleneck_arrays(seed: int = 0, read: int = K) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
     return {
         "bottleneck_w": rng.standard_normal((K, F)),
         "bottleneck_b": rng.standard_normal(K),
-        "trunk_mean": rng.standard_normal(K),
-        "trunk_sd": rng.uniform(0.5, 2, K),
+        "trunk_mean": rng.standard_normal(read),
+        "trunk_sd": rng.uniform(0.5, 2, read),
         "side_mean": rng.standard_normal(S),
         "side_sd": rng.uniform(0.5, 2, S),
-        "trunk_in_w": rng.standard_normal((D, K)),
+        "trunk_in_w": rng.standard_normal((D, read)),
         "trunk_in_b": rng.standard_normal(D),
         "side_in_w": rng.standard_normal((E, S)),
         "side_in_b": rng.standard_normal(E),
@@ -62,12 +62,16 @@ def bottleneck_arrays(seed: int = 0) -> dict[str, np.ndarray]:
     }
 
 
-def bottleneck(seed: int = 0) -> BottleneckHead:
-    return BottleneckHead(bottleneck_arrays(seed))
+def bottleneck(seed: int = 0) -> TrunkHead:
+    return TrunkHead(bottleneck_arrays(seed))
 
 
 def bagged(seed: int = 0) -> Head:
     return make_head("bagged-bottleneck", bag_arrays([bottleneck_arrays(seed), bottleneck_arrays(seed + 1)]))
+
+
+def wide(seed: int = 0) -> Head:
+    return make_head("bagged-wide", bag_arrays([bottleneck_arrays(seed, F + K), bottleneck_arrays(seed + 1, F + K)]))
 
 
 def reduced(head: Head, count: int, seed: int = 1) -> np.ndarray:
@@ -82,7 +86,7 @@ def run(head: Head, x: np.ndarray, policy: StatePolicy, period: int = 20) -> tup
     return np.array([q[0] for q, _ in steps]), np.array([c[0] for _, c in steps])
 
 
-@pytest.mark.parametrize("make", [vsfa, lstm, frame, bottleneck, bagged])
+@pytest.mark.parametrize("make", [vsfa, lstm, frame, bottleneck, bagged, wide])
 def test_streams_batched_together_get_what_they_get_alone(make: type) -> None:
     head: Head = make()
     inputs = [reduced(head, 30, seed) for seed in range(4)]
@@ -92,7 +96,7 @@ def test_streams_batched_together_get_what_they_get_alone(make: type) -> None:
         np.testing.assert_allclose(q[:, i], run(head, x, StatePolicy.STAGGERED, 10)[0], atol=1e-12)
 
 
-@pytest.mark.parametrize("make", [vsfa, lstm, frame, bottleneck, bagged])
+@pytest.mark.parametrize("make", [vsfa, lstm, frame, bottleneck, bagged, wide])
 def test_a_staggered_state_is_between_half_a_period_and_a_period_old(make: type) -> None:
     """Each sample's output equals that of one continuous state started where the speaking lane restarted."""
     head: Head = make()
@@ -108,7 +112,11 @@ def test_a_staggered_state_is_between_half_a_period_and_a_period_old(make: type)
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(0, 60), st.sampled_from(list(StatePolicy)), st.sampled_from([vsfa, lstm, frame, bottleneck, bagged]))
+@given(
+    st.integers(0, 60),
+    st.sampled_from(list(StatePolicy)),
+    st.sampled_from([vsfa, lstm, frame, bottleneck, bagged, wide]),
+)
 def test_a_snapshot_goes_on_as_if_nothing_had_happened(at: int, policy: StatePolicy, make: Callable[[], Head]) -> None:
     head = make()
     x = reduced(head, 61)
@@ -149,6 +157,28 @@ def test_missing_and_misfitting_arrays_are_named() -> None:
         make_head("vsfa-lstm", arrays)
     with pytest.raises(ValueError, match="q_w and what it reads"):
         make_head("vsfa-frame", arrays)
+
+
+def test_a_wide_head_reads_the_features_as_they_are_before_the_bottleneck() -> None:
+    """With an identity before it, a bottleneck head reads the same."""
+    members = [bottleneck_arrays(seed, F + K) for seed in (0, 1)]
+    widened = [
+        member
+        | {
+            "bottleneck_w": np.concatenate([np.eye(F), member["bottleneck_w"]]),
+            "bottleneck_b": np.concatenate([np.zeros(F), member["bottleneck_b"]]),
+        }
+        for member in members
+    ]
+    x, expected = reduced(wide(), 9), reduced(make_head("bagged-bottleneck", bag_arrays(widened)), 9)
+    np.testing.assert_allclose(x, expected, atol=1e-12)
+
+
+def test_a_head_of_the_other_width_is_refused() -> None:
+    with pytest.raises(ValueError, match="trunk_mean columns and features and bottleneck rows: 3 and 15"):
+        make_head("bagged-wide", bag_arrays([bottleneck_arrays()]))
+    with pytest.raises(ValueError, match="trunk_mean columns and bottleneck rows: 15 and 3"):
+        make_head("bagged-bottleneck", bag_arrays([bottleneck_arrays(0, F + K)]))
 
 
 def test_an_unknown_kind_lists_the_known() -> None:

@@ -149,7 +149,7 @@ def test_a_ladder_of_one_rung_sheds_nothing() -> None:
     assert plant.changes == []
 
 
-@pytest.mark.parametrize("rates", [(), (25.0, 25.0), (5.0, 25.0), (25.0, 0.0)])
+@pytest.mark.parametrize("rates", [(), (25.0, 25.0), (25.0, 25.0, 5.0), (5.0, 5.0, 5.0), (5.0, 25.0), (25.0, 0.0)])
 def test_rates_that_do_not_fall_are_refused(rates: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="rates must be positive and fall"):
         Shedding(rates, {})
@@ -229,3 +229,71 @@ def test_too_much_for_the_lowest_rates_is_told_until_it_is_over() -> None:
     plant.run(60)
     assert not plant.shedding.overloaded
     assert plant.shedding.level == 0
+
+
+LADDER = (*RATES, 5.0)
+
+
+class Cores:
+    """Streams whose readers decode and analyse on the same cores, without an engine that could explain anything.
+
+    Costs are core-seconds a picture: all are decoded but at the last rung, where half are; as many are analysed as the
+    rung says.
+    """
+
+    def __init__(self, count: int, cores: Callable[[float], float], decode_s: float, analyse_s: float) -> None:
+        self.shedding = Shedding(LADDER, streams(count))
+        self.changes: list[tuple[float, int]] = []
+        self.now_s = self.backlog_s = self.longest_s = 0.0
+        self._behind_since_s: float | None = None
+        self._cores, self._decode_s, self._analyse_s, self._count = cores, decode_s, analyse_s, count
+
+    def run(self, seconds: float) -> None:
+        until = self.now_s + seconds
+        while self.now_s < until - 1e-9:
+            self.now_s += LOOK_S
+            rung = self.shedding.rung("s0")
+            decoded = 12.5 if self.shedding.reference_only(rung) else 25.0
+            due = self._count * (decoded * self._decode_s + LADDER[rung] * self._analyse_s)
+            before_s = self.backlog_s
+            self.backlog_s = max(0.0, before_s + LOOK_S * (1 - self._cores(self.now_s) / due))
+            self.longest_s = max(self.longest_s, self.backlog_s)
+            if self.backlog_s > before_s:
+                self._behind_since_s = self._behind_since_s or self.now_s
+            else:
+                self._behind_since_s = None
+            behind = self._behind_since_s is not None and self.now_s - self._behind_since_s >= 1.0
+            pictures = int(self.now_s * 100)
+            spare = max(0.0, 1 - due / self._cores(self.now_s)) if not self.backlog_s else 0.0
+            load = Load(pictures, pictures * 0.001, 0.0, 0, set(streams(self._count)), self.backlog_s * behind, spare)
+            if self.shedding.step(self.now_s, load):
+                self.changes.append((self.now_s, self.shedding.level))
+
+
+def test_readers_that_fall_behind_are_relieved_step_by_step_until_they_keep_up() -> None:
+    plant = Cores(10, lambda t: 4.2 if t < 30 else 2.1, decode_s=0.0082, analyse_s=0.0065)
+    plant.run(30)
+    assert plant.changes == []
+    plant.run(60)
+    # 3.7 cores' worth of work at full rates, 2.4 at five samples a second, 1.35 with half of the pictures decoded.
+    assert [level for _, level in plant.changes[:4]] == [1, 2, 3, 4]
+    assert plant.changes[0][0] - 30 <= 2.0
+    assert plant.changes[3][0] - 30 <= 6.0
+    assert plant.longest_s < 2.0
+    assert plant.backlog_s == 0.0
+    assert plant.shedding.reference_only(plant.shedding.rung("s9"))
+
+
+def test_readers_get_their_work_back_step_by_step_and_ever_more_seldom_where_it_is_too_much() -> None:
+    plant = Cores(10, lambda t: 2.1 if t < 900 else 4.2, decode_s=0.0082, analyse_s=0.0065)
+    plant.run(900)
+    assert len(plant.changes) <= 24
+    assert plant.longest_s < 2.0
+    # That readers have more time to spare than at any attempt is noticed.
+    plant.run(60)
+    assert plant.shedding.level == 0
+
+
+def test_decoding_in_part_is_the_last_rung_and_leaves_out_no_sample() -> None:
+    shedding = Shedding(LADDER, streams(2))
+    assert [shedding.reference_only(rung) for rung in range(5)] == [False, False, False, False, True]

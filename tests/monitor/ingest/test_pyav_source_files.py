@@ -59,6 +59,46 @@ def test_pictures_that_the_decoder_holds_back_come_out_at_the_end(tmp_path, clip
     assert pts == sorted(pts)
 
 
+def test_of_a_reader_that_is_too_slow_only_what_others_refer_to_is_decoded(tmp_path, clip_maker):
+    options = {"preset": "medium", "tune": "animation", "x264-params": "b-adapt=0:bframes=3"}
+    path = clip_maker(tmp_path / "b.mp4", predicted=True, options=options)
+    whole, part = (PyAvSource(str(path), stream=CAM, live=False) for _ in range(2))
+    part.reference_only = True
+    for source in (whole, part):
+        source.open()
+    every, kept = ({d.pts: d for d in read_all(source)} for source in (whole, part))
+    assert len(every) == 25
+    # Of IbBbP (a pyramid) every other picture.
+    assert 11 <= len(kept) <= 14
+    assert all(d.reference_only for d in kept.values())
+    assert not any(d.reference_only for d in every.values())
+    for pts, decoded in kept.items():
+        np.testing.assert_array_equal(decoded.picture.to_ndarray(), every[pts].picture.to_ndarray())
+    assert part.counters.decode_errors == part.counters.corrupt == 0
+
+
+def test_decoding_in_part_begins_and_ends_between_two_pictures(tmp_path, clip_maker):
+    options = {"preset": "medium", "tune": "animation", "x264-params": "b-adapt=0:bframes=3"}
+    path = clip_maker(tmp_path / "b.mp4", seconds=4, predicted=True, options=options)
+    source = PyAvSource(str(path), stream=CAM, live=False)
+    source.open()
+    times = []
+    for decoded in source.frames(threading.Event(), 0):
+        times.append(float(decoded.pts * decoded.time_base))
+        source.reference_only = 1 <= times[-1] < 2.5
+    steps = [(a, b - a) for a, b in pairwise(times)]
+    assert {round(step, 3) for at, step in steps if at < 0.7 or at > 2.8} == {0.04}
+    # Every other one; a group of pictures may end in two that are needed.
+    assert 11 <= len([at for at, _ in steps if 1.4 < at < 2.4]) <= 15
+
+
+def test_interlaced_pictures_are_decoded_whole(tmp_path, clip_maker):
+    source = PyAvSource(str(clip_maker(tmp_path / "i.ts", interlaced=True)), stream=CAM, live=False)
+    source.open()
+    source.reference_only = True
+    assert len(read_all(source)) == 25
+
+
 def test_interlaced_pictures_are_seen(tmp_path, clip_maker):
     source = PyAvSource(str(clip_maker(tmp_path / "i.ts", interlaced=True)), stream=CAM, live=False)
     assert source.open().interlaced

@@ -80,6 +80,24 @@ def test_no_rate_reads_as_repeats_of_the_source_and_each_is_measured(rate: Fract
     assert run.sampler.frame_rate.fps == pytest.approx(float(rate), rel=1e-6)
 
 
+def test_what_the_decoder_skipped_is_no_gap_and_no_other_rate_of_the_source() -> None:
+    run = Harness(side=False, lower=(Fraction(5),))
+    times = [i / 25 for i in range(50)]
+    for i, t in enumerate(times):
+        run.sampler.push(Decoded(picture(i), round(t * 90_000), Fraction(1, 90_000), float(i), False))
+    run.sampler.rung = 1
+    # I, P and B pictures that others refer to, of a group of eight whose length the encoder chooses.
+    for i in (52, 54, 62, 64, 72, 74, 82, 90, 92, 100):
+        run.sampler.push(
+            Decoded(picture(i), round(i / 25 * 90_000), Fraction(1, 90_000), float(i), False, reference_only=True)
+        )
+    run.sampler.end_epoch()
+    assert run.sampler.frame_rate.fps == pytest.approx(25)
+    assert run.sampler.counts.gaps == 0
+    assert run.sampler.counts.repeated == 0
+    assert len([s for s in run.samples if s.rung == 1]) >= 9
+
+
 @pytest.mark.parametrize("rate", [24, 25, Fraction(30000, 1001)])
 def test_pictures_that_the_source_shows_twice_are_counted(rate: Fraction) -> None:
     run = Harness(side=False)
