@@ -76,16 +76,21 @@ def run(args: argparse.Namespace) -> int:
     return 0 if best else 1
 
 
+#: The spread of the features is a root of a mean of squares, of which 8 bits keep too little; it costs next to nothing.
+_POOLING = ["ReduceMean", "ReduceSum", "Power", "Sqrt", "Subtract", "Divide", "Minimum", "Maximum", "Unsqueeze"]
+
+
 def _attempts() -> dict[str, dict[str, object]]:
     import nncf
 
-    ends = nncf.IgnoredScope(patterns=["^/conv1/.*", "^/layer4/layer4.1/conv2/.*"], validate=False)
+    pooling = nncf.IgnoredScope(types=_POOLING, validate=False)
     mixed = nncf.QuantizationPreset.MIXED
     return {
         "performance": {"preset": nncf.QuantizationPreset.PERFORMANCE},
+        "performance-pooling-kept": {"preset": nncf.QuantizationPreset.PERFORMANCE, "ignored_scope": pooling},
         "mixed": {"preset": mixed},
-        "mixed-ends-kept": {"preset": mixed, "ignored_scope": ends},
-        "mixed-accurate-bias": {"preset": mixed, "fast_bias_correction": False},
+        "mixed-pooling-kept": {"preset": mixed, "ignored_scope": pooling},
+        "mixed-accurate-bias": {"preset": mixed, "ignored_scope": pooling, "fast_bias_correction": False},
     }
 
 
@@ -95,7 +100,9 @@ def quantise(graph: Path, pictures: npt.NDArray[np.uint8], out: Path, settings: 
 
     batches = [pictures[i : i + 1] for i in range(len(pictures))]
     dataset = nncf.Dataset(batches, lambda batch: {"pixels": batch})
-    model = openvino.Core().read_model(str(graph))
+    # Folds batch normalisation into the convolutions. Left in the graph, each convolution is rounded twice, before it
+    # and after it: the bundled trunk's features then have a cosine of .948 with the exact ones, .993 without it.
+    model = openvino.convert_model(str(graph))
     with contextlib.redirect_stdout(sys.stderr):  # its progress is no data
         quantised = nncf.quantize(model, dataset, subset_size=len(batches), **settings)
     openvino.save_model(quantised, str(out), compress_to_fp16=False)
