@@ -55,7 +55,7 @@ ROWS = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's arguments."""
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="what `synthesise` wrote")
-    parser.add_argument("--trunk", type=Path, required=True, metavar="FILE", help="weights from `trunk`")
+    parser.add_argument("--trunk", type=Path, required=True, metavar="PATH", help="weights from `trunk`, or a bundle")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="ablations.md and .json go here")
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="one head each")

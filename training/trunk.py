@@ -21,8 +21,10 @@ from torch import Tensor, nn
 
 from engines.backbone import DEPTHS, Trunk
 from engines.base import Precision
-from engines.bundle import sha256_of
+from engines.bundle import Bundle, load_bundle, sha256_of
+from engines.export import trunk_from_onnx
 from engines.openvino import OpenVinoEngine
+from training.errors import TrainingError
 from training.synthesis import SPEC, TRUNK_CLASSES
 from training.trunk_graph import RECORD, TrunkGraph, write_trunk
 
@@ -194,7 +196,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's arguments."""
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="what `synthesise` wrote")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="where the weights go (.pt)")
-    parser.add_argument("--start", type=Path, metavar="FILE", help="go on from these weights")
+    parser.add_argument("--start", type=Path, metavar="PATH", help="go on from these weights, or a bundle's")
     parser.add_argument("--depth", type=int, choices=DEPTHS, default=18, help="of the ResNet")
     parser.add_argument("--width", type=float, default=0.25, help="channel multiplier of the ResNet")
     parser.add_argument("--minutes", type=float, default=15.0, help="time limit")
@@ -223,7 +225,7 @@ def run(args: argparse.Namespace) -> int:
         start=start,
     )
     report: dict[str, object] = {"depth": depth, "width": width, "pictures": len(pictures), "seed": args.seed, **cost}
-    if args.start is not None and args.start.with_suffix(".json").is_file():
+    if args.start is not None and args.start.is_file() and args.start.with_suffix(".json").is_file():
         report["before"] = json.loads(args.start.with_suffix(".json").read_text())
     report["holdout"] = evaluate(model, Pictures(args.data / "pictures-holdout"))
     args.out.parent.mkdir(parents=True, exist_ok=True)
@@ -247,10 +249,31 @@ def pack_weights(trunk: Trunk, file: Path) -> None:
 
 
 def load(path: Path) -> TrunkModel:
-    """A trained trunk in evaluation mode."""
+    """A trained trunk in evaluation mode, from a file that `trunk` wrote or from a bundle's folder.
+
+    Raises:
+        BundleError: The folder holds no bundle that is whole.
+        TrainingError: The bundle's head keeps none of the trunk's own outputs.
+    """
+    if path.is_dir():
+        return _of_bundle(load_bundle(path))
     stored = torch.load(path, map_location="cpu", weights_only=True)
     model = TrunkModel(stored["width"], stored.get("depth", 18))
     model.load_state_dict(stored["state"])
+    model.eval()
+    return model
+
+
+def _of_bundle(bundle: Bundle) -> TrunkModel:
+    part, arrays = bundle.manifest.trunk, bundle.head_arrays
+    weight = arrays.get("member0.bottleneck_w")
+    if weight is None or weight.shape != (OUTPUTS, part.feature_size):
+        raise TrainingError(f"{bundle.path}: its head keeps no outputs of the trunk to go on from")
+    model = TrunkModel(part.width, part.depth)
+    trunk = trunk_from_onnx(bundle.trunk_path, depth=part.depth, width=part.width, colour=bundle.manifest.input.colour)
+    model.trunk.load_state_dict(trunk.state_dict())
+    model.outputs.weight.data = torch.from_numpy(np.array(weight, np.float32))
+    model.outputs.bias.data = torch.from_numpy(np.array(arrays["member0.bottleneck_b"], np.float32))
     model.eval()
     return model
 

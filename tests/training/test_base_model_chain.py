@@ -6,13 +6,18 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-pytest.importorskip("torch", reason="training needs torch")
+torch = pytest.importorskip("torch", reason="training needs torch")
 from PIL import Image
+
+from engines import load_bundle
+from training.errors import TrainingError
+from training.trunk import _of_bundle, load
 
 pytestmark = [pytest.mark.train, pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -53,6 +58,12 @@ def test_the_command_chain_makes_a_bundle_that_scores(tmp_path: Path, clip_maker
     bundle = tmp_path / "tiny"
     identity = run("training", "bundle", "--trunk", trunk, "--head", head, "--out", bundle).strip()
     assert identity.startswith("tiny@")
+    # Training goes on from a bundle as from the file that it was made of.
+    pictures = torch.randint(0, 256, (3, 3, 128, 128), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        torch.testing.assert_close(load(bundle)(pictures), load(trunk)(pictures))
+    with pytest.raises(TrainingError, match="no outputs of the trunk"):
+        _of_bundle(replace(load_bundle(bundle), head_arrays={}))
 
     clip = clip_maker(tmp_path / "clip.mp4", seconds=2.0, size=(640, 360))
     result = json.loads(run("monitor", "score", "--json", "--model", bundle, clip))
