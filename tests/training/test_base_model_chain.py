@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
-from PIL import Image
+from PIL import Image  # noqa: E402
 
 from engines import load_bundle
 from training.errors import TrainingError
