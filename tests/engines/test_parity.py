@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -12,7 +13,7 @@ import openvino
 import pytest
 
 from engines import BundleError, EngineUnavailable, Precision, load_bundle, open_engine
-from engines.bundle import BUNDLED, HeadPart, InputPart, Manifest, TrunkPart, bundles_folder, write_bundle
+from engines.bundle import BUNDLED, Bundle, HeadPart, InputPart, Manifest, TrunkPart, bundles_folder, write_bundle
 from engines.openvino import OpenVinoEngine
 from engines.preprocess import InputMode, PictureCutter
 from monitor.demo.scenes import SCENES, render
@@ -99,12 +100,23 @@ def test_a_cpu_without_bf16_refuses_it_and_auto_computes_in_f32(monkeypatch: pyt
     assert open_engine(bundle, "openvino").info.precision is Precision.F32
 
 
+def without_int8(bundle: Bundle) -> Bundle:
+    trunk = bundle.manifest.trunk.model_copy(update={"int8": None})
+    return replace(bundle, manifest=bundle.manifest.model_copy(update={"trunk": trunk}))
+
+
 def test_a_bundle_without_an_int8_graph_says_so() -> None:
-    bundle = load_bundle(bundles_folder() / BUNDLED)
-    if bundle.manifest.trunk.int8 is not None:
-        pytest.skip("this bundle ships int8")
     with pytest.raises(EngineUnavailable, match="int8"):
-        OpenVinoEngine(bundle, Precision.INT8)
+        OpenVinoEngine(without_int8(load_bundle(bundles_folder() / BUNDLED)), Precision.INT8)
+
+
+def test_the_bundled_int8_graph_stays_close_to_the_exact_one() -> None:
+    bundle = load_bundle(bundles_folder() / BUNDLED)
+    batch = scene_pictures(5, 2.0)
+    exact = open_engine(bundle, "openvino", Precision.F32).infer(batch)
+    features = open_engine(bundle, "openvino", Precision.INT8).infer(batch)
+    assert not np.array_equal(features, exact)
+    assert (features * exact).sum() / np.linalg.norm(features) / np.linalg.norm(exact) > 0.99
 
 
 def test_a_quantised_graph_runs_as_int8_and_a_damaged_one_is_refused(tmp_path: Path) -> None:
@@ -115,7 +127,8 @@ def test_a_quantised_graph_runs_as_int8_and_a_damaged_one_is_refused(tmp_path: P
     shutil.copytree(bundles_folder() / BUNDLED, folder)
     exact = load_bundle(folder)
     batch = scene_pictures(5, 1.0)
-    quantise(exact.trunk_path, scene_pictures(3, 2.0), folder / "trunk.int8.xml", _attempts()["mixed-pooling-kept"])
+    attempt = _attempts(exact.trunk_path)["ends-kept-accurate-bias"]
+    quantise(exact.trunk_path, scene_pictures(3, 2.0), folder / "trunk.int8.xml", attempt)
     manifest = _with_int8(exact, folder / "trunk.int8.xml").manifest
     (folder / "manifest.json").write_text(manifest.model_dump_json())
     bundle = load_bundle(folder)
