@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="training needs torch")
-from PIL import Image  # noqa: E402
+pytest.importorskip("torch", reason="training needs torch")
+import torch
+from PIL import Image
 
 from engines import load_bundle
 from training.errors import TrainingError
