@@ -156,14 +156,14 @@ class _Differences(NamedTuple):
 def _differences(lines: I16) -> _Differences:
     """Of (n, 8, L) int16 lines, contiguous."""
     length = lines.shape[2]
-    signed, over_two = _minus_later(lines, 1), np.abs(_minus_later(lines, 2))
+    signed, over_two = _minus_later(lines, 1), _size_in_place(_minus_later(lines, 2))
     return _Differences(
         signed,
         over_two,
         _Sizes(np.abs(signed), length - 1),
         _Sizes(over_two, length - 2),
-        _Sizes(np.abs(_minus_later(lines, 4)), length - 4),
-        _Sizes(np.abs(_minus_later(signed, 1)), length - 2),
+        _Sizes(_size_in_place(_minus_later(lines, 4)), length - 4),
+        _Sizes(_size_in_place(_minus_later(signed, 1)), length - 2),
     )
 
 
@@ -173,9 +173,14 @@ def _minus_later(lines: I16, distance: int) -> I16:
     Over the whole buffer at once: line by line it takes three times as long.
     """
     flat = lines.reshape(-1)
-    out = np.zeros_like(flat)
+    out = np.empty_like(flat)
     np.subtract(flat[distance:], flat[:-distance], out=out[:-distance])
+    out[-distance:] = 0
     return out.reshape(lines.shape)
+
+
+def _size_in_place(differences: I16) -> I16:
+    return np.abs(differences, out=differences)
 
 
 def _log_ratio(above: float, below: float) -> float:
@@ -225,20 +230,27 @@ def _period_excess(profile: F64) -> float:
 
 
 class _Window(NamedTuple):
-    """A local mean whose window shrinks to what there is at the ends."""
+    """A local mean over an odd number of values; its window shrinks to what there is at the ends."""
 
-    low: npt.NDArray[np.int64]
-    high: npt.NDArray[np.int64]
+    width: int
+    counts: F64
 
     @classmethod
     def of(cls, width: int, length: int) -> _Window:
-        """Of odd ``width``, over ``length`` values."""
+        """Of odd ``width``, over ``length`` values, at least as many."""
         at = np.arange(length)
-        return cls(np.maximum(at - width // 2, 0), np.minimum(at + width // 2 + 1, length))
+        return cls(width, np.minimum(at + width // 2 + 1, length) - np.maximum(at - width // 2, 0.0))
 
     def mean_of(self, values: F64) -> F64:
-        sums = np.concatenate([[0.0], np.cumsum(values)])
-        means: F64 = (sums[self.high] - sums[self.low]) / (self.high - self.low)
+        half, length = self.width // 2, len(values)
+        sums = np.empty(length + 1)
+        sums[0] = 0.0
+        np.cumsum(values, out=sums[1:])
+        means = np.empty(length)
+        means[:half] = sums[half + 1 : self.width]
+        np.subtract(sums[self.width :], sums[: -self.width], out=means[half : length - half])
+        np.subtract(sums[-1], sums[length - 2 * half : length - half], out=means[length - half :])
+        means /= self.counts
         return means
 
 
