@@ -1,4 +1,4 @@
-"""``python -m training quantise``: an int8 graph for a bundle, shipped only where its gate passes.
+"""``python -m training quantise``: an int8 graph for a bundle, shipped only where its gate passes; bf16 beside it.
 
 The gate compares whole scores, not features: over the hold-out clips the int8 graph must stay within a point of f32 on
 average and keep their order. Default post-training quantisation ruined a small trunk before, so each preset is tried
@@ -12,6 +12,7 @@ import contextlib
 import json
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from rich.progress import track
 
 from engines.base import FeatureEngine, Precision
 from engines.bundle import Bundle, Int8Part, WeightsPart, load_bundle, sha256_of
+from engines.errors import EngineUnavailable
 from engines.openvino import OpenVinoEngine
 from monitor.core.head import make_head
 from monitor.core.hysteresis import pool_offline
@@ -57,8 +59,7 @@ def run(args: argparse.Namespace) -> int:
         quantise(bundle.trunk_path, _calibration(args.data / "pictures", args.pictures), path, settings)
         candidate = _with_int8(bundle, path)
         scores = _scores(OpenVinoEngine(candidate, Precision.INT8), candidate, clips)
-        difference = float(np.abs(scores - exact).mean())
-        order = float(srocc(scores, exact))
+        difference, order = _against(exact, scores)
         passes = difference <= MEAN_LIMIT_POINTS and order >= SROCC_LIMIT
         tried.append({"attempt": name, "mean_points": round(difference, 3), "srocc": round(order, 4), "passes": passes})
         if passes and (best is None or difference < best[0]):
@@ -72,8 +73,29 @@ def run(args: argparse.Namespace) -> int:
     for name in _attempts(bundle.trunk_path):
         for suffix in (".xml", ".bin"):
             (args.bundle / name).with_suffix(suffix).unlink(missing_ok=True)
-    print(json.dumps({"clips": len(clips), "shipped": best[1] if best else None, "tried": tried}, indent=1))
+    report = {
+        "clips": len(clips),
+        "shipped": best[1] if best else None,
+        "tried": tried,
+        "bf16": _bf16(bundle, clips, exact),
+    }
+    print(json.dumps(report, indent=1))
     return 0 if best else 1
+
+
+def _against(exact: F64, scores: F64) -> tuple[float, float]:
+    """Mean |difference| in points, and SROCC."""
+    return float(np.abs(scores - exact).mean()), float(srocc(scores, exact))
+
+
+def _bf16(bundle: Bundle, clips: Sequence[Clip], exact: F64) -> dict[str, float] | None:
+    """The same comparison for bf16; None where the CPU has none."""
+    try:
+        engine = OpenVinoEngine(bundle, Precision.BF16)
+    except EngineUnavailable:
+        return None
+    difference, order = _against(exact, _scores(engine, bundle, clips))
+    return {"mean_points": round(difference, 3), "srocc": round(order, 4)}
 
 
 #: The spread of the features is a root of a mean of squares, of which 8 bits keep too little; it costs next to nothing.
