@@ -48,7 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Tries presets, ships the best that passes, prints what was tried; 1 where none passes."""
-    logging.getLogger("nncf").setLevel(logging.ERROR)
+    import nncf
+
+    nncf.set_log_level(logging.ERROR)  # it would write into what this command prints
     bundle = load_bundle(args.bundle)
     clips = _holdout(args.data / "clips-holdout", args.clips)
     exact = _scores(OpenVinoEngine(bundle, Precision.F32), bundle, clips)
