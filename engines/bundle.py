@@ -328,14 +328,19 @@ def write_bundle(
         path: Folder to make.
         manifest: Its hashes may be zeros.
         head_arrays: The head.
-        trunk: ONNX file, which may already lie in the folder.
+        trunk: ONNX file, which may already lie in the folder; beside it lies an int8 graph that the manifest names.
         rung_arrays: Heads of the manifest's ladder, in its order.
         domain_arrays: ``mean`` and ``sd`` of the manifest's domain.
     """
     path.mkdir(parents=True, exist_ok=True)
     target = path / manifest.trunk.file
-    if trunk.resolve() != target.resolve():
-        target.write_bytes(trunk.read_bytes())
+    _copy(trunk, target)
+    int8 = manifest.trunk.int8
+    if int8 is not None:
+        for file in (int8.file, int8.numbers.file):
+            _copy(trunk.parent / file, path / file)
+        numbers = int8.numbers.model_copy(update={"sha256": sha256_of(path / int8.numbers.file)})
+        int8 = int8.model_copy(update={"sha256": sha256_of(path / int8.file), "numbers": numbers})
     parts: list[tuple[WeightsPart, dict[str, npt.NDArray[np.floating]]]] = [(manifest.head, head_arrays)]
     parts += zip(manifest.ladder, rung_arrays, strict=True)
     domain = manifest.domain
@@ -345,7 +350,7 @@ def write_bundle(
         np.savez(path / part.file, **arrays)  # type: ignore[arg-type]
     filled = manifest.model_copy(
         update={
-            "trunk": manifest.trunk.model_copy(update={"sha256": sha256_of(target)}),
+            "trunk": manifest.trunk.model_copy(update={"sha256": sha256_of(target), "int8": int8}),
             "head": manifest.head.model_copy(update={"sha256": sha256_of(path / manifest.head.file)}),
             "domain": domain and domain.model_copy(update={"sha256": sha256_of(path / domain.file)}),
             "ladder": tuple(r.model_copy(update={"sha256": sha256_of(path / r.file)}) for r in manifest.ladder),
@@ -354,3 +359,8 @@ def write_bundle(
     filled = filled.model_copy(update={"numeric_hash": filled.compute_hash()})
     (path / MANIFEST).write_text(filled.model_dump_json(indent=1) + "\n")
     return load_bundle(path)
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.resolve() != target.resolve():
+        target.write_bytes(source.read_bytes())

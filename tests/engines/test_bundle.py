@@ -14,10 +14,12 @@ from engines.bundle import (
     CalibrationPart,
     HeadPart,
     InputPart,
+    Int8Part,
     Manifest,
     PoolingPart,
     RungPart,
     TrunkPart,
+    WeightsPart,
     bundles_folder,
     find_bundle,
     load_bundle,
@@ -85,6 +87,20 @@ def test_a_ladder_of_rates_has_a_head_for_each_and_enters_the_hash(bundle: Bundl
     assert other.manifest.numeric_hash != written.manifest.numeric_hash
     (written.path / "head5.npz").write_bytes(b"damaged")
     with pytest.raises(BundleError, match=r"head5\.npz"):
+        load_bundle(written.path)
+
+
+def test_an_int8_graph_goes_along_with_its_trunk_and_stays_out_of_the_identity(bundle: Bundle, tmp_path: Path) -> None:
+    for name in ("trunk.int8.xml", "trunk.int8.bin"):
+        (bundle.path / name).write_bytes(name.encode())
+    part = Int8Part(file="trunk.int8.xml", sha256="0" * 64, numbers=WeightsPart(file="trunk.int8.bin", sha256="0" * 64))
+    trunk = bundle.manifest.trunk.model_copy(update={"int8": part})
+    manifest = bundle.manifest.model_copy(update={"trunk": trunk})
+    written = write_bundle(tmp_path / "with-int8", manifest, bundle.head_arrays, bundle.trunk_path)
+    assert (written.path / "trunk.int8.bin").read_bytes() == b"trunk.int8.bin"
+    assert written.manifest.numeric_hash == bundle.manifest.numeric_hash
+    (written.path / "trunk.int8.xml").write_bytes(b"damaged")
+    with pytest.raises(BundleError, match=r"trunk\.int8\.xml"):
         load_bundle(written.path)
 
 
