@@ -112,6 +112,20 @@ class Seen:
         self.health.clear()
 
 
+def senders(clip: Path, ports: list[int]) -> subprocess.Popen[bytes]:
+    """A process that feeds these ports until it is killed."""
+    command = [sys.executable, "-m", "benchmarks.live", "--send", str(clip), "--ports", *map(str, ports)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, cwd=ROOT)
+
+
+def silence(sending: subprocess.Popen[bytes]) -> None:
+    """Ends such a process; more than once does no harm."""
+    sending.kill()
+    sending.wait()
+    if sending.stdin is not None:
+        sending.stdin.close()
+
+
 async def listen(port: int, seen: Seen, connected: asyncio.Event) -> None:
     """Keeps every state and health message."""
     while True:
@@ -161,11 +175,7 @@ async def measure(clip: Path, count: int, seconds: float, idle_ms: float, busy_m
     """Runs the monitor on so many feeds for so long."""
     ports = free_ports(count, socket.SOCK_DGRAM)
     (mqtt,) = free_ports(1, socket.SOCK_STREAM)
-    sender = subprocess.Popen(  # noqa: ASYNC220 - nothing else happens meanwhile
-        [sys.executable, "-m", "benchmarks.live", "--send", str(clip), "--ports", *map(str, ports)],
-        stdin=subprocess.PIPE,
-        cwd=ROOT,
-    )
+    sender = senders(clip, ports)
     seen, connected = Seen(), asyncio.Event()
     listening = asyncio.create_task(listen(mqtt, seen, connected))
     with tempfile.TemporaryDirectory() as folder:
@@ -201,8 +211,7 @@ async def measure(clip: Path, count: int, seconds: float, idle_ms: float, busy_m
         finally:
             monitor.terminate()
             await asyncio.to_thread(monitor.wait, 30)
-            sender.kill()
-            sender.communicate()
+            silence(sender)
             listening.cancel()
             await reading
             monitor.stderr.close()

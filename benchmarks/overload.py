@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.live import ROOT, Seen, free_ports, listen
+from benchmarks.live import ROOT, Seen, free_ports, listen, senders, silence
 from monitor.pipeline.capacity import make_clip
 
 _NODE = "bench"
@@ -65,20 +65,6 @@ class Found:
     stale: int
     damaged: float
     recovered_s: float | None
-
-
-def senders(clip: Path, ports: list[int]) -> subprocess.Popen[bytes]:
-    """A process that feeds these ports until it is killed."""
-    command = [sys.executable, "-m", "benchmarks.live", "--send", str(clip), "--ports", *map(str, ports)]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, cwd=ROOT)
-
-
-def silence(sending: subprocess.Popen[bytes]) -> None:
-    """Ends such a process; more than once does no harm."""
-    sending.kill()
-    sending.wait()
-    if sending.stdin is not None:
-        sending.stdin.close()
 
 
 async def until(condition: Callable[[], bool], limit_s: float) -> float | None:

@@ -40,7 +40,7 @@ _UNFILLED = "0" * 64
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's arguments."""
-    parser.add_argument("--trunk", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--trunk", type=Path, required=True, metavar="PATH", help="weights from `trunk`, or a bundle")
     parser.add_argument("--head", type=Path, required=True, metavar="FILE")
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder of the bundle; its name is the model's"

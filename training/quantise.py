@@ -56,7 +56,8 @@ def run(args: argparse.Namespace) -> int:
     exact = _scores(OpenVinoEngine(bundle, Precision.F32), bundle, clips)
     tried = []
     best: tuple[float, str, Path] | None = None
-    for name, settings in _attempts(bundle.trunk_path).items():
+    attempts = _attempts(bundle.trunk_path)
+    for name, settings in attempts.items():
         path = args.bundle / f"{name}.xml"
         quantise(bundle.trunk_path, _calibration(args.data / "pictures", args.pictures), path, settings)
         candidate = _with_int8(bundle, path)
@@ -72,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         best[2].replace(shipped_graph)
         shipped = _with_int8(bundle, args.bundle / _FILE)
         (args.bundle / "manifest.json").write_text(shipped.manifest.model_dump_json(indent=1) + "\n")
-    for name in _attempts(bundle.trunk_path):
+    for name in attempts:
         for suffix in (".xml", ".bin"):
             (args.bundle / name).with_suffix(suffix).unlink(missing_ok=True)
     report = {

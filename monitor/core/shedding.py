@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import pairwise
 from statistics import mean
 
@@ -40,6 +41,11 @@ _WARM_S = 1.0
 #: Windows over which capacity is taken: how it is now, and how it has been.
 _NOW_S = 0.6
 _BEFORE_S = 5.0
+
+
+def reference_only(rates: Sequence[float] | Sequence[Fraction], rung: int) -> bool:
+    """Whether a ladder's rung has the rate of the one before it: there only pictures that others need are decoded."""
+    return rung > 0 and rates[rung] == rates[rung - 1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +129,7 @@ class Shedding:
 
     def reference_only(self, rung: int) -> bool:
         """Whether pictures that no other one refers to are not decoded at this rung."""
-        return rung > 0 and self.rates[rung] == self.rates[rung - 1]
+        return reference_only(self.rates, rung)
 
     @property
     def overloaded(self) -> bool:

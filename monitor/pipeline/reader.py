@@ -13,6 +13,7 @@ from monitor.core.audio_level import AudioFacts
 from monitor.core.detectors import Detectors
 from monitor.core.evidence import Still
 from monitor.core.loops import LONGEST_LOOP_S
+from monitor.core.shedding import reference_only
 from monitor.ingest.source_thread import Source, SourceThread
 from monitor.pipeline.connection import SampledSource
 from monitor.pipeline.deinterlacer import Deinterlace
@@ -49,7 +50,7 @@ class ReaderSetup:
 
     def reference_only(self, rung: int) -> bool:
         """Whether pictures that no other one needs are skipped at this rung."""
-        return rung > 0 and self.rates[rung] == self.rates[rung - 1]
+        return reference_only(self.rates, rung)
 
 
 @dataclass(frozen=True, slots=True)
