@@ -10,9 +10,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
+import numpy.typing as npt
 
 from monitor.core.loops import LONGEST_LOOP_S, LoopDetector
 from monitor.types import F32, U8, PictureFacts
+
+I16 = npt.NDArray[np.int16]
+Sums = npt.NDArray[np.integer]
 
 #: Side of a block, pixels of the small luma: 1/20 of the width, about the size of a clock's digits.
 BLOCK = 8
@@ -162,36 +166,44 @@ class Detectors:
     def _look(self, luma: U8) -> None:
         self._mean = float(luma.mean())
         self._black = _black(luma, self._mean)
-        picture = luma.astype(np.float32)
+        picture = luma.astype(np.int16)
         if self._reference is None or self._reference.shape != picture.shape or self._reference.differs(picture):
             self._reference, self._still_ticks = _Reference(picture), 0
         else:
             self._still_ticks += 1
 
 
-def _block_means(plane: F32) -> F32:
-    """Means of the 8x8 blocks at every fourth row and column, (H // 4 - 1, W // 4 - 1).
+def _block_sums(plane: Sums) -> Sums:
+    """Sums of the 8x8 blocks at every fourth row and column, (H // 4 - 1, W // 4 - 1), in the plane's own type.
 
     They overlap by half so that whatever is up to 5 pixels wide and high lies in one block as a whole. A
-    remainder at the right and bottom is left out.
+    remainder at the right and bottom is left out. 64 values of 9 bits fit in 16.
     """
     rows, columns = plane.shape[0] // STRIDE, plane.shape[1] // STRIDE
-    # Rows first: whole lines are added at a time, three times as fast as one sum over both axes.
-    bands = plane[: rows * STRIDE, : columns * STRIDE].reshape(rows, STRIDE, columns * STRIDE).sum(axis=1)
-    cells = bands.reshape(rows, columns, STRIDE).sum(axis=2)
-    sums = cells[:-1] + cells[1:]
-    means: F32 = (sums[:, :-1] + sums[:, 1:]) / np.float32(BLOCK * BLOCK)
-    return means
+    # Whole lines are added at a time: a sum over both axes takes three times as long.
+    lines = plane[: rows * STRIDE, : columns * STRIDE].reshape(rows, STRIDE, columns * STRIDE)
+    bands = np.add.reduce(lines, axis=1, dtype=plane.dtype)
+    cells = bands[:, ::STRIDE] + bands[:, 1::STRIDE]
+    for column in range(2, STRIDE):
+        cells += bands[:, column::STRIDE]
+    pairs = cells[:-1] + cells[1:]
+    sums: Sums = pairs[:, :-1] + pairs[:, 1:]
+    return sums
+
+
+def _block_means(plane: Sums) -> F32:
+    """Means of the same blocks; exact."""
+    return _block_sums(plane).astype(np.float32) / np.float32(BLOCK * BLOCK)
 
 
 class _Reference:
     """The picture at which stillness began.
 
     Args:
-        picture: (H, W) float32 luma.
+        picture: (H, W) int16 luma.
     """
 
-    def __init__(self, picture: F32) -> None:
+    def __init__(self, picture: I16) -> None:
         self._picture = picture
         self._texture: F32 | None = None  # SD of each block; only pictures that may be still need it
 
@@ -199,7 +211,7 @@ class _Reference:
     def shape(self) -> tuple[int, ...]:
         return self._picture.shape
 
-    def differs(self, picture: F32) -> bool:
+    def differs(self, picture: I16) -> bool:
         """Whether the content of ``picture`` is another."""
         difference = picture - self._picture
         levels = np.abs(_block_means(difference))
@@ -217,7 +229,7 @@ class _Reference:
 
     def _block_sd(self) -> F32:
         if self._texture is None:
-            variance = _block_means(self._picture**2) - _block_means(self._picture) ** 2
+            variance = _block_means(self._picture.astype(np.int32) ** 2) - _block_means(self._picture) ** 2
             self._texture = np.sqrt(np.maximum(variance, 0))
         return self._texture
 
@@ -229,10 +241,10 @@ def _black(luma: U8, mean: float) -> _Black:
         return _Black(mean <= BLACK_MEAN, False)
     if share > LOGO_SHARE:
         return _Black(False, False)
-    touched = _block_means(bright.astype(np.float32)) > 0
+    touched = _block_sums(bright.astype(np.int16)) > 0
     if np.count_nonzero(touched) > LOGO_BLOCKS * touched.size:
         return _Black(False, False)
-    rest = _block_means(luma.astype(np.float32))[~touched]
+    rest = _block_means(luma.astype(np.int16))[~touched]
     low, high = np.percentile(rest, (5, 95))
     black = float(rest.mean()) <= BLACK_MEAN and float(high - low) <= FLAT_SPREAD
     return _Black(black, black)

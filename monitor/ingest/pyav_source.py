@@ -224,7 +224,8 @@ class PyAvSource:
             first = next(self._pending, None)
             if first is None:
                 raise self._no_picture(connection)
-            self._pending = chain([first], self._pending)
+            # An iterator lets go of what it gave; a list would keep this picture as long as the connection lasts.
+            self._pending = chain(iter([first]), self._pending)
             self._programs = connection.programs()
         except BaseException:
             self.close()
@@ -329,7 +330,8 @@ class PyAvSource:
                 raise self._no_picture(connection)
             if newest is not None and first.pts is not None:
                 shift += newest - first.pts + round(connection.period_s / connection.time_base)
-            pictures = chain([first], pictures)
+            pictures = chain(iter([first]), pictures)
+            del first
 
     def _pictures(self, connection: Connection) -> Iterator[Decoded]:
         """Every picture of one connection; gives up when a live feed has none for ``FIRST_PICTURE_S``."""

@@ -48,6 +48,27 @@ class SamplerCounts:
     unsupported: int = 0
 
 
+@dataclass(slots=True)
+class _Shown:
+    """A picture on the grid: as decoded until a tick shows it, from then on what was cut of it.
+
+    A picture of 1080p takes 3 MB of the decoder's, which has as many as were ever in use at once.
+
+    Attributes:
+        frame: None once it was cut, or could not be.
+        cut: None before, and where it could not be cut.
+        strips: Figures of its native strips, where the side channel wants them.
+        flat_share: Of the native picture.
+    """
+
+    frame: Frame | None
+    received_s: float
+    corrupt: bool
+    cut: Cut | None = None
+    strips: StripFigures | None = None
+    flat_share: float = 0.0
+
+
 class StreamSampler:
     """Turns one connection's decoded pictures into samples; broken time begins another epoch.
 
@@ -169,7 +190,7 @@ class StreamSampler:
             if self._epoch_began_90k is None:
                 self._epoch_began_90k = stamp.time_90k
         gaps = self._grid.counts.gaps
-        for tick in self._grid.push(stamp.time_90k, frame):
+        for tick in self._grid.push(stamp.time_90k, _Shown(frame, frame.received_s, frame.corrupt)):
             self._sample(tick if whole else replace(tick, gap=False))
         if whole:
             self.counts.gaps += self._grid.counts.gaps - gaps
@@ -199,51 +220,54 @@ class StreamSampler:
         self._grids += 1
         self._grid_rung = self.rung
         self._fps = self._rates[self._grid_rung]
-        self._grid: SampleGrid[Frame] = SampleGrid(self._fps)
+        self._grid: SampleGrid[_Shown] = SampleGrid(self._fps)
         self._grid_began_90k = None
         self._side = SideChannel()
-        self._last_cut: Cut | None = None
-        self._last_strips: StripFigures | None = None
-        self._flat_share = 0.0
         self._detectors.retime(self._fps)
 
-    def _sample(self, tick: Tick[Frame]) -> None:
-        frame = tick.payload
+    def _cut(self, shown: _Shown, frame: Frame) -> None:
+        """Takes what is needed of a picture; the decoder has it back then."""
+        shown.frame = None
+        try:
+            cut = shown.cut = self._cutter.cut(frame.picture)
+        except PictureError as error:
+            self.picture_error = str(error)
+            return
+        shown.flat_share = flat_share(cut.rows)
+        if self._with_side_channel:
+            shown.strips = measure_strips(cut.columns, cut.rows)
+
+    def _sample(self, tick: Tick[_Shown]) -> None:
+        shown = tick.payload
         self.counts.ticks += 1
-        cut = self._last_cut
-        if cut is None or not tick.held:
-            try:
-                cut = self._last_cut = self._cutter.cut(frame.picture)
-                self._last_strips, self._flat_share = None, flat_share(cut.rows)
-            except PictureError as error:
-                self.picture_error = str(error)
-                self.counts.unsupported += 1
-                self._last_cut = None
-                self._on_drop(1, DropCause.UNSUPPORTED_FORMAT)
-                return
+        if shown.frame is not None:
+            self._cut(shown, shown.frame)
+        cut = shown.cut
+        if cut is None:
+            self.counts.unsupported += 1
+            self._on_drop(1, DropCause.UNSUPPORTED_FORMAT)
+            return
         # A tick held because the source is slower than the grid is no event; one held over a gap is a repeat.
         by_grid = tick.held and not tick.gap
         side = None
-        if self._with_side_channel:
+        if shown.strips is not None:
             step = tick.shown_step_90k * float(self._fps) / TIME_BASE_HZ or 1.0
-            # A picture that is held has the figures that it had.
-            strips = self._last_strips = self._last_strips or measure_strips(cut.columns, cut.rows)
-            side = self._side.push(cut.luma, strips, step=step, held=by_grid)
-        facts = self._detectors.push(cut.luma, held_gap=tick.gap, held=tick.held, flat_share=self._flat_share)
+            side = self._side.push(cut.luma, shown.strips, step=step, held=by_grid)
+        facts = self._detectors.push(cut.luma, held_gap=tick.gap, held=tick.held, flat_share=shown.flat_share)
         self.counts.repeated += facts.repeated
-        self.latest = (facts, frame.received_s)
+        self.latest = (facts, shown.received_s)
         self._emit(
             Sample(
                 stream=self._stream,
                 epoch=self.epoch,
                 tick=tick.index,
                 pts_s=float(tick.index / self._fps) + self._before_grid_s(),
-                received_s=frame.received_s,
+                received_s=shown.received_s,
                 pixels=cut.pixels,
                 side=side,
                 facts=facts,
                 held=tick.held,
-                corrupt=frame.corrupt,
+                corrupt=shown.corrupt,
                 rung=self._grid_rung,
                 grid=self._grids,
             )

@@ -12,7 +12,7 @@ import numpy as np
 import openvino
 import pytest
 
-from engines import BundleError, EngineUnavailable, Precision, load_bundle, open_engine
+from engines import BundleError, EngineError, EngineUnavailable, Precision, load_bundle, open_engine
 from engines.bundle import BUNDLED, Bundle, HeadPart, InputPart, Manifest, TrunkPart, bundles_folder, write_bundle
 from engines.openvino import OpenVinoEngine
 from engines.preprocess import InputMode, PictureCutter
@@ -55,6 +55,18 @@ def test_features_do_not_depend_on_the_batch_they_came_in() -> None:
     together = engine.infer(batch)
     alone = np.concatenate([engine.infer(batch[i : i + 1]) for i in range(5)])
     np.testing.assert_allclose(together, alone, atol=F32_TOLERANCE * float(together.std()), rtol=0)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_threads_that_share_a_batch_give_each_picture_its_own_features(threads: int) -> None:
+    engine = open_engine(load_bundle(bundles_folder() / BUNDLED), "openvino", Precision.F32, threads=threads)
+    batch = pictures(14)
+    together = engine.infer(batch)
+    alone = np.concatenate([engine.infer(batch[i : i + 1]) for i in range(14)])
+    np.testing.assert_allclose(together, alone, atol=F32_TOLERANCE * float(together.std()), rtol=0)
+    with pytest.raises(EngineError, match="batch of"):
+        engine.infer(np.zeros((14, 2, 128, 128), np.uint8))
+    np.testing.assert_array_equal(engine.infer(batch), together)
 
 
 needs_bf16 = pytest.mark.skipif(

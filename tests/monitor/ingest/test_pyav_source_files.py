@@ -50,6 +50,19 @@ def test_a_file_gives_every_picture_in_order_and_just_ends(clip):
     assert 1000 < counters.bytes < clip.stat().st_size
 
 
+@pytest.mark.parametrize("loop", [False, True])
+def test_a_connection_keeps_none_of_the_pictures_that_it_gave(clip, loop):
+    source = PyAvSource(str(clip), stream=CAM, live=False, paced=loop, loop=loop)
+    source.open()
+    pictures = source.frames(threading.Event(), 0)
+    for _ in range(10):
+        newest = next(pictures)
+    gc.collect()
+    kept = {id(o.picture) for o in gc.get_objects() if type(o) is Decoded and o.picture is not newest.picture}
+    pictures.close()
+    assert not kept
+
+
 def test_pictures_that_the_decoder_holds_back_come_out_at_the_end(tmp_path, clip_maker):
     path = clip_maker(tmp_path / "b.mp4", options={"preset": "medium", "tune": "animation", "bf": "4"})
     source = PyAvSource(str(path), stream=CAM, live=False)

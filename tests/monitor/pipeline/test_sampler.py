@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 from collections import Counter
 from fractions import Fraction
 
@@ -10,7 +11,7 @@ from av import VideoFrame
 from engines.preprocess import InputMode, InputSpec
 from monitor.ingest.pyav_source import Decoded
 from monitor.pipeline.sampler import StreamSampler
-from monitor.types import DropCause, Sample, StreamId
+from monitor.types import DropCause, Frame, Sample, StreamId
 
 SPEC = InputSpec(InputMode.FRAGMENTS, grid=2, patch=16)
 
@@ -200,3 +201,25 @@ def test_a_still_picture_stays_still_over_a_change_of_rate() -> None:
         run.sampler.rung = int(i >= 75)
         run.sampler.push(Decoded(still, i * 3600, Fraction(1, 90000), received_s=i / 25, corrupt=False))
     assert run.samples[-1].facts.still_s == pytest.approx(5.8, abs=0.25)
+
+
+def test_the_decoder_gets_its_pictures_back_once_they_are_cut() -> None:
+    run = Harness()
+    run.play([i / 25 for i in range(20)])
+    gc.collect()
+    # Frames of this stream's pictures alone: the newest, of which it is not yet known for which ticks it stands.
+    waiting = [frame for frame in gc.get_objects() if type(frame) is Frame]
+    assert [frame.received_s for frame in waiting] == [19.0]
+    # What was cut of it still fills a gap.
+    run.play([28 / 25])
+    assert [s.received_s for s in run.samples[-8:]] == [19.0] * 8
+    assert all(s.held for s in run.samples[-7:])
+
+
+def test_a_picture_that_cannot_be_cut_fills_no_gap() -> None:
+    run = Harness()
+    run.play([0.0], size=8)
+    run.play([0.2])
+    run.sampler.end_epoch()
+    assert run.dropped == {DropCause.UNSUPPORTED_FORMAT: 5}
+    assert [s.tick for s in run.samples] == [5]
