@@ -56,11 +56,11 @@ def run(args: argparse.Namespace) -> int:
     exact = _scores(OpenVinoEngine(bundle, Precision.F32), bundle, clips)
     tried = []
     best: tuple[float, str, Path] | None = None
-    attempts = _attempts(bundle.trunk_path)
-    for name, settings in attempts.items():
+    presets = attempts(bundle.trunk_path)
+    for name, settings in presets.items():
         path = args.bundle / f"{name}.xml"
         quantise(bundle.trunk_path, _calibration(args.data / "pictures", args.pictures), path, settings)
-        candidate = _with_int8(bundle, path)
+        candidate = with_int8(bundle, path)
         scores = _scores(OpenVinoEngine(candidate, Precision.INT8), candidate, clips)
         difference, order = _against(exact, scores)
         passes = difference <= MEAN_LIMIT_POINTS and order >= SROCC_LIMIT
@@ -71,9 +71,9 @@ def run(args: argparse.Namespace) -> int:
         shipped_graph = args.bundle / _FILE
         best[2].with_suffix(".bin").replace(shipped_graph.with_suffix(".bin"))
         best[2].replace(shipped_graph)
-        shipped = _with_int8(bundle, args.bundle / _FILE)
+        shipped = with_int8(bundle, args.bundle / _FILE)
         (args.bundle / "manifest.json").write_text(shipped.manifest.model_dump_json(indent=1) + "\n")
-    for name in attempts:
+    for name in presets:
         for suffix in (".xml", ".bin"):
             (args.bundle / name).with_suffix(suffix).unlink(missing_ok=True)
     report = {
@@ -105,7 +105,8 @@ def _bf16(bundle: Bundle, clips: Sequence[Clip], exact: F64) -> dict[str, float]
 _POOLING = ["ReduceMean", "ReduceSum", "Power", "Sqrt", "Subtract", "Divide", "Minimum", "Maximum", "Unsqueeze"]
 
 
-def _attempts(graph: Path) -> dict[str, dict[str, object]]:
+def attempts(graph: Path) -> dict[str, dict[str, object]]:
+    """Settings of `quantise` that are tried for a graph, by name; the coarsest first."""
     import nncf
 
     def kept(*parts: tuple[str, str]) -> nncf.IgnoredScope:
@@ -154,7 +155,8 @@ def quantise(graph: Path, pictures: npt.NDArray[np.uint8], out: Path, settings: 
     openvino.save_model(quantised, str(out), compress_to_fp16=False)
 
 
-def _with_int8(bundle: Bundle, file: Path) -> Bundle:
+def with_int8(bundle: Bundle, file: Path) -> Bundle:
+    """The bundle with that graph as its int8 one; nothing is written."""
     numbers = file.with_suffix(".bin")
     part = Int8Part(
         file=file.name,

@@ -133,15 +133,15 @@ def test_the_bundled_int8_graph_stays_close_to_the_exact_one() -> None:
 
 def test_a_quantised_graph_runs_as_int8_and_a_damaged_one_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("nncf", reason="quantisation needs nncf")
-    from training.quantise import _attempts, _with_int8, quantise
+    from training.quantise import attempts, quantise, with_int8
 
     folder = tmp_path / "bundle"
     shutil.copytree(bundles_folder() / BUNDLED, folder)
     exact = load_bundle(folder)
     batch = scene_pictures(5, 1.0)
-    attempt = _attempts(exact.trunk_path)["ends-kept-accurate-bias"]
+    attempt = attempts(exact.trunk_path)["ends-kept-accurate-bias"]
     quantise(exact.trunk_path, scene_pictures(3, 2.0), folder / "trunk.int8.xml", attempt)
-    manifest = _with_int8(exact, folder / "trunk.int8.xml").manifest
+    manifest = with_int8(exact, folder / "trunk.int8.xml").manifest
     (folder / "manifest.json").write_text(manifest.model_dump_json())
     bundle = load_bundle(folder)
     assert bundle.model_id == exact.model_id
