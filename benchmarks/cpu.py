@@ -254,8 +254,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         command = f"python -m benchmarks.cpu --rounds {args.rounds} --batch {args.batch} --write FILE"
         args.write.write_text(
             f"# The engine against the CPU's peak\n\nWritten by `{command}` on {threads} cores, {platform.machine()}, "
-            f"OpenVINO {_VERSION}: pictures a second, over those that multiply-adds in registers would allow in the same "
-            "seconds; the script says how.\n\n" + text
+            f"OpenVINO {_VERSION}: pictures a second, over those that multiply-adds in registers would allow in the "
+            "same seconds; the script says how.\n\n" + text
         )
 
 
