@@ -171,7 +171,16 @@ class Row:
     sender_cores: float
 
 
-async def measure(clip: Path, count: int, seconds: float, idle_ms: float, busy_ms: float, model: list[str]) -> Row:
+def configuration(folder: Path, fps: float) -> Path:
+    """Of a monitor that analyses so many pictures a second, and is otherwise as it comes."""
+    path = folder / "bench.yaml"
+    path.write_text(f"sampling: {{fps: {fps:g}}}\n")
+    return path
+
+
+async def measure(
+    clip: Path, count: int, seconds: float, idle_ms: float, busy_ms: float, model: list[str], fps: float
+) -> Row:
     """Runs the monitor on so many feeds for so long."""
     ports = free_ports(count, socket.SOCK_DGRAM)
     (mqtt,) = free_ports(1, socket.SOCK_STREAM)
@@ -184,7 +193,8 @@ async def measure(clip: Path, count: int, seconds: float, idle_ms: float, busy_m
         started_s = time.monotonic()
         monitor = subprocess.Popen(  # noqa: ASYNC220
             [
-                sys.executable, "-m", "monitor", "run", *urls, *named, *model, "--node", _NODE, "--mqtt-port",
+                sys.executable, "-m", "monitor", "run", *urls, *named, *model, "--config",
+                str(configuration(Path(folder), fps)), "--node", _NODE, "--mqtt-port",
                 str(mqtt), "--ws-port", "0", "--http-port", "0", "--data-dir", folder,
             ],
             cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
@@ -241,15 +251,18 @@ async def measure(clip: Path, count: int, seconds: float, idle_ms: float, busy_m
     )
 
 
-def part_costs(clip: Path, scoring: BundleScoring, threads: int, engine: FeatureEngine) -> list[float]:
-    """Milliseconds of CPU a picture of each part."""
-    return [1000 * part.cpu_s for part in measure_parts(clip, scoring, engine, threads, seconds=4.0)]
+def part_costs(clip: Path, scoring: BundleScoring, threads: int, engine: FeatureEngine, feed_fps: int) -> list[float]:
+    """Milliseconds of CPU of each part, a picture that is scored; all of the feed's are decoded."""
+    decode, *others = measure_parts(clip, scoring, engine, threads, seconds=4.0)
+    decoded = feed_fps / float(scoring.scoring.fps)
+    return [1000 * decode.cpu_s * decoded, *(1000 * part.cpu_s for part in others)]
 
 
-def table(rows: list[Row], costs: dict[str, list[float]], size: str) -> str:
+def table(rows: list[Row], costs: dict[str, list[float]], size: str, fps: float, feed_fps: int) -> str:
     """What was found, as Markdown."""
+    analysed = "every frame" if fps == feed_fps else f"{fps:g} of them a second analysed"
     lines = [
-        f"{size} H.264 25 fps in MPEG-TS over UDP, every frame; {os.cpu_count()} cores, {platform.machine()}.",
+        f"{size} H.264 {feed_fps} fps in MPEG-TS over UDP, {analysed}; {os.cpu_count()} cores, {platform.machine()}.",
         "",
         "| CPU ms a picture, by itself | decode | preprocess | engine | sum |",
         "|---|---|---|---|---|",
@@ -269,7 +282,12 @@ def table(rows: list[Row], costs: dict[str, list[float]], size: str) -> str:
     if len(rows) > 1:
         few, many = rows[0], rows[-1]
         more = (many.rss_mb - few.rss_mb) / (many.streams - few.streams)
-        lines += ["", f"Memory of each stream after the first: {more:.1f} MB."]
+        least, most = (1000 * row.cores / row.streams for row in (few, many))
+        lines += [
+            "",
+            f"Memory of each stream after the first: {more:.1f} MB. A stream's second takes {least:.1f} ms of a core "
+            f"with {few.streams}, {most:.1f} with {many.streams} ({most / least - 1:+.0%}).",
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -279,6 +297,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--seconds", type=float, default=30.0, help="that each count is measured for")
     parser.add_argument("--size", default="1920x1080", metavar="WxH")
+    parser.add_argument("--feed-fps", type=int, default=25, help="pictures a second of each feed")
+    parser.add_argument("--fps", type=float, default=25.0, help="of which so many are analysed")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--readers", choices=("processes", "threads"), default="processes")
     parser.add_argument("--write", type=Path, metavar="FILE", help="also write it below a heading of its own")
@@ -292,26 +312,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     width, height = map(int, args.size.split("x"))
     model = ["--precision", args.precision, "--readers", args.readers]
-    scoring, engine = open_model(BUNDLED, "openvino", args.precision, 0)
+    scoring, engine = open_model(BUNDLED, "openvino", args.precision, 0, fps=args.fps)
     with tempfile.TemporaryDirectory() as folder:
         clip = Path(folder) / "clip.mp4"
-        make_clip(clip, width, height)
+        make_clip(clip, width, height, args.feed_fps)
         cores = os.cpu_count() or 1
-        costs = {"in one thread": part_costs(clip, scoring, 1, engine)}
-        costs[f"in {cores} threads"] = part_costs(clip, scoring, cores, engine)
+        costs = {"in one thread": part_costs(clip, scoring, 1, engine, args.feed_fps)}
+        costs[f"in {cores} threads"] = part_costs(clip, scoring, cores, engine, args.feed_fps)
         engine.close()
         idle_ms, busy_ms = (sum(cost) for cost in costs.values())
         rows = []
         for count in args.streams:
-            rows.append(asyncio.run(measure(clip, count, args.seconds, idle_ms, busy_ms, model)))
+            rows.append(asyncio.run(measure(clip, count, args.seconds, idle_ms, busy_ms, model, args.fps)))
             print(f"{count} streams measured", file=sys.stderr)
-        text = table(rows, costs, args.size)
+        text = table(rows, costs, args.size, args.fps, args.feed_fps)
     print(text)
     if args.write is not None:
         counts = " ".join(map(str, args.streams))
+        given = {"size": args.size, "feed-fps": args.feed_fps, "fps": args.fps}
+        other = {k: v for k, v in given.items() if v != parser.get_default(k.replace("-", "_"))}
+        size = "".join(
+            f" --{name} {value:g}" if name == "fps" else f" --{name} {value}" for name, value in other.items()
+        )
         args.write.write_text(
             f"# The monitor on live feeds\n\nWritten by `python -m benchmarks.live --streams {counts} "
-            f"--seconds {args.seconds:g} --write FILE` (`make bench` measures more): what "
+            f"--seconds {args.seconds:g}{size} --write FILE` (`make bench` measures more): what "
             "the whole monitor spends, against its parts in the same run; the script says how.\n\n" + text
         )
 

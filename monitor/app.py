@@ -64,12 +64,15 @@ from monitor.store.evidence import EvidenceFolder
 from monitor.store.history import History
 from monitor.store.standing import Standing
 from monitor.stream_plan import plan_of
+from monitor.turns import in_turns
 from monitor.types import AlertEvent, Health, Message, Problem, Status, StreamId, StreamInfo, StreamState
 from monitor.web.server import DashboardServer
 from monitor.webhooks import Webhooks
 
 log = logging.getLogger("vqwatch.app")
 
+#: Of the streams' seconds, which are told one after the other: a loop that other things wait for is not held longer.
+_TURN_S = 0.004
 #: An orderly end takes at most this long; what is not done then is left to the operating system.
 SHUTDOWN_S = 5.0
 _HEALTH_S = 10
@@ -456,7 +459,8 @@ class Monitor:
         self._batcher.close()
         if not batching.done():
             await batching
-        self._publish_second()
+        self._watch_engine()
+        await in_turns(self.streams, self._publish_stream)
         if self._alert_log is not None:
             await self._alert_log.flush(SHUTDOWN_S / 5)
         # Side by side: a webhook that is slow to the end takes no time of the publisher's.
@@ -593,7 +597,8 @@ class Monitor:
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             if time.monotonic() - due > 5.0:
                 due = time.monotonic()  # the machine slept; do not make up for it
-            self._publish_second()
+            self._watch_engine()
+            await in_turns(self.streams, self._publish_stream)
             count += 1
             if count % _HEALTH_S == 1:
                 now = time.monotonic()
@@ -603,34 +608,32 @@ class Monitor:
                 self._rates = rate, busy
                 self._publish_health(rate, busy)
 
-    def _publish_second(self) -> None:
+    def _publish_stream(self, id_: StreamId, stream: StreamTask) -> None:
+        """Tells a stream's second to all who are to know it."""
         publisher = self._publisher
         assert publisher is not None
-        self._watch_engine()
-        now_utc = time.time()
-        for id_, stream in self.streams.items():
-            second = stream.second(now_utc)
-            self.states[id_] = second.state
-            if second.state.lag_ms is not None and second.state.score is not None:
-                self._latency.observe(second.state.lag_ms / 1000)
-            publisher.offer(wire.state_message(publisher.topics, id_, second.state))
-            if self._history is not None:
-                self._history.append(id_, record_of(second.state, second.metrics))
-            if self._evidence is not None:
-                for found in second.evidence:
-                    self._evidence.keep(found, second.state, stream.info)
-            for event in second.events:
-                self._alert(event)
-            if self._on_state is not None:
-                self._on_state(id_, second.state)
-            lost = stream.scored.unaccounted()
-            if not 0 <= lost <= 1:
-                suppressed = self._repeats.tell(("ticks", id_), time.monotonic())
-                if suppressed is not None:
-                    log.error(
-                        "stream=%s event=bug suppressed=%d %d ticks are neither scored, dropped nor in flight",
-                        id_, suppressed, lost,
-                    )  # fmt: skip
+        second = stream.second(time.time())
+        self.states[id_] = second.state
+        if second.state.lag_ms is not None and second.state.score is not None:
+            self._latency.observe(second.state.lag_ms / 1000)
+        publisher.offer(wire.state_message(publisher.topics, id_, second.state))
+        if self._history is not None:
+            self._history.append(id_, record_of(second.state, second.metrics))
+        if self._evidence is not None:
+            for found in second.evidence:
+                self._evidence.keep(found, second.state, stream.info)
+        for event in second.events:
+            self._alert(event)
+        if self._on_state is not None:
+            self._on_state(id_, second.state)
+        lost = stream.scored.unaccounted()
+        if not 0 <= lost <= 1:
+            suppressed = self._repeats.tell(("ticks", id_), time.monotonic())
+            if suppressed is not None:
+                log.error(
+                    "stream=%s event=bug suppressed=%d %d ticks are neither scored, dropped nor in flight",
+                    id_, suppressed, lost,
+                )  # fmt: skip
 
     def _alert(self, event: AlertEvent) -> None:
         log.log(

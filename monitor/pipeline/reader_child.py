@@ -31,6 +31,9 @@ from monitor.types import StreamInfo
 _READINGS_S = 0.2
 #: How often it looks at what it weighs; a look takes half a millisecond.
 _WEIGH_S = 5.0
+#: Readers give way to the monitor's own process: samples wait for its engine, and all that is told for its event loop,
+#: which dozens of readers that are due together would keep waiting for each of their turns.
+_NICE = 5
 #: How long a connection may take to be closed when the process is to end.
 _CLOSE_S = 1.0
 
@@ -46,6 +49,7 @@ def serve(pipe: Connection) -> NoReturn:
         with contextlib.suppress(OSError):
             # At most 15 bytes are shown: `ps -e` tells whose reader it is.
             Path("/proc/self/comm").write_text(f"vq:{setup.stream}"[:15])
+        os.nice(_NICE)
         asyncio.run(_Server(pipe, setup, counts).run())
         code = 0
     except BaseException:
@@ -74,11 +78,8 @@ class _Server:
         """Until the end."""
         loop = asyncio.get_running_loop()
         loop.add_reader(self._pipe.fileno(), self._obey)
-        while not self._over.is_set():
-            self._tell_readings()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_READINGS_S):
-                    await self._over.wait()
+        self._tick(loop)
+        await self._over.wait()
         loop.remove_reader(self._pipe.fileno())
         if self._reader is not None and not self._ended.is_set():
             # What belongs to the connection, such as a process that receives SRT, is freed by its thread.
@@ -86,6 +87,11 @@ class _Server:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_CLOSE_S):
                     await self._ended.wait()
+
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._tell_readings()
+        if not self._over.is_set():
+            loop.call_later(_READINGS_S, self._tick, loop)
 
     def _obey(self) -> None:
         try:

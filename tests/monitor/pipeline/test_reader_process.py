@@ -175,6 +175,14 @@ async def test_a_decoder_that_crashes_takes_no_other_feed_along(
     assert not second.ended.is_set()
 
 
+async def test_readers_give_way_to_the_monitor(
+    connect: Callable[..., Heard], transport_feed: Callable[..., TransportFeed]
+) -> None:
+    heard = connect(live(transport_feed()))
+    await heard.until(1)
+    assert (await heard.process()).nice() == min(19, psutil.Process().nice() + 5)
+
+
 async def test_a_crash_while_opening_is_told(connect: Callable[..., Heard]) -> None:
     heard = connect(CrashingSource)
     await heard.ended.wait()
