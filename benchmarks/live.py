@@ -282,11 +282,15 @@ def table(rows: list[Row], costs: dict[str, list[float]], size: str, fps: float,
     if len(rows) > 1:
         few, many = rows[0], rows[-1]
         more = (many.rss_mb - few.rss_mb) / (many.streams - few.streams)
+        lines += ["", f"Memory of each stream after the first: {more:.1f} MB."]
+    whole = [r for r in rows if r.at_full_rate]
+    if len(whole) > 1:
+        few, many = whole[0], whole[-1]
         least, most = (1000 * row.cores / row.streams for row in (few, many))
         lines += [
             "",
-            f"Memory of each stream after the first: {more:.1f} MB. A stream's second takes {least:.1f} ms of a core "
-            f"with {few.streams}, {most:.1f} with {many.streams} ({most / least - 1:+.0%}).",
+            f"A stream's second, nothing shed, takes {least:.1f} ms of a core with {few.streams} and {most:.1f} with "
+            f"{many.streams} ({most / least - 1:+.0%}).",
         ]
     return "\n".join(lines) + "\n"
 
