@@ -25,6 +25,7 @@ import psutil
 
 from engines.base import FeatureEngine
 from engines.errors import EngineError
+from monitor.alert_delivery import AlertDelivery
 from monitor.config import Config, LoadedConfig, StreamSection
 from monitor.config_changes import prepare
 from monitor.config_checks import broker_tls, tls_mark
@@ -65,7 +66,7 @@ from monitor.store.history import History
 from monitor.store.standing import Standing
 from monitor.stream_plan import plan_of
 from monitor.turns import in_turns
-from monitor.types import AlertEvent, Health, Message, Problem, Status, StreamId, StreamInfo, StreamState
+from monitor.types import AlertEvent, Health, Problem, Status, StreamId, StreamInfo, StreamState
 from monitor.web.server import DashboardServer
 from monitor.webhooks import Webhooks
 
@@ -130,7 +131,6 @@ class Monitor:
         self._scoring = scoring
         self._engine = engine
         self._on_state = on_state
-        self._on_alert = on_alert
         self._on_removed = on_removed
         self._source = source
         #: Set once an orderly end was asked for.
@@ -179,16 +179,13 @@ class Monitor:
             enabled=config.sampling.shed,
         )
         self.states: dict[StreamId, StreamState] = {}
-        self._active: dict[tuple[StreamId, str], AlertEvent] = {}
-        self._active_changed = False
-        self._alert_log: AlertLog | None = None
-        self.webhooks = Webhooks(
-            config.webhooks, config.node, durable=config.data_dir is not None, on_settled=self._webhook_settled
+        durable = config.data_dir is not None
+        self._alerts = AlertDelivery(
+            lambda settled: Webhooks(config.webhooks, config.node, durable=durable, on_settled=settled), on_alert
         )
+        self.webhooks = self._alerts.webhooks
         self._history: History | None = None
         self._evidence: EvidenceDesk | None = None
-        #: Alert messages that the broker has not acknowledged, where a ledger wants to know.
-        self._owed: dict[Message, AlertEvent] = {}
         self._publisher: MqttPublisher | None = None
         self._home_assistant: HomeAssistant | None = None
         self.mqtt_port: int | None = None
@@ -224,19 +221,19 @@ class Monitor:
                     stack.push_async_callback(asyncio.to_thread, self._reader_server.close)
                 if self._config.data_dir is not None:
                     await self._open_evidence(self._config.data_dir, stack)
-                    self._alert_log = await stack.enter_async_context(
-                        AlertLog(self._config.data_dir, self._send_alert, send_to=self._send_to_webhook)
+                    self._alerts.ledger = await stack.enter_async_context(
+                        AlertLog(self._config.data_dir, self._alerts.send, send_to=self._alerts.send_to_webhook)
                     )
                     await self._open_history(self._config.data_dir, stack)
                 address = await self._broker(stack)
                 broker = self._config.broker
-                self._publisher = publisher = MqttPublisher(
+                self._publisher = self._alerts.publisher = publisher = MqttPublisher(
                     address,
                     self._config.node,
                     tls=self._tls,
                     # Ours speaks no other, and need not be asked.
                     protocol="3.1.1" if broker.embedded else broker.protocol,
-                    on_delivered=self._alert_delivered,
+                    on_delivered=self._alerts.delivered,
                 )
                 self._add_streams()
                 self._home_assistant = HomeAssistant(publisher, self._version)
@@ -295,7 +292,7 @@ class Monitor:
             kept = await stack.enter_async_context(
                 EvidenceFolder(folder, keep_s=wanted.keep, max_bytes=wanted.max_size)
             )
-            self._evidence = EvidenceDesk(kept, self._config.http.public_url or "")
+            self._evidence = self._alerts.evidence = EvidenceDesk(kept, self._config.http.public_url or "")
 
     async def _broker(self, stack: contextlib.AsyncExitStack) -> BrokerAddress:
         broker = self._config.broker
@@ -309,7 +306,7 @@ class Monitor:
 
     def _add_streams(self) -> None:
         """Adds the configured streams, each with the alerts that an earlier run left raised."""
-        ledger = self._alert_log
+        ledger = self._alerts.ledger
         standing = Standing()
         if ledger is not None:
             standing = ledger.standing.copy()
@@ -322,17 +319,17 @@ class Monitor:
             for event in standing.close_orphans(watched, time.time()):
                 if self._evidence is not None:
                     self._evidence.close(event)
-                self._alert(event)
+                self._alerts.take(event)
             if standing.active or ledger.standing.undelivered:
                 log.info(
                     "event=resumed active=%d undelivered=%d", len(standing.active), len(ledger.standing.undelivered)
                 )
-            self._active = {(event.stream, event.rule): self._with_still(event) for event in standing.active.values()}
+            self._alerts.resume(standing.active.values())
             self._next_seq = dict(standing.next_seq)
         for section in self._config.streams:
             self._add(section, standing)
         # A broker may still hold what an earlier run had raised.
-        self._publish_active()
+        self._alerts.publish_active()
 
     def _add(self, section: StreamSection, standing: Standing) -> None:
         id_ = StreamId(section.id)
@@ -415,7 +412,7 @@ class Monitor:
             abandoned_threads=SourceThread.abandoned_count(),
             shed=self._load.shed,
             latency_s=read_histogram(self._latency),
-            ledger=None if self._alert_log is None else self._alert_log.trouble is None,
+            ledger=None if self._alerts.ledger is None else self._alerts.ledger.trouble is None,
             history=None if self._history is None else self._history.trouble is None,
             evidence=None if self._evidence is None else self._evidence.folder.trouble is None,
             evidence_bytes=None if self._evidence is None else self._evidence.folder.size_bytes,
@@ -461,8 +458,8 @@ class Monitor:
             await batching
         self._watch_engine()
         await in_turns(self.streams, self._publish_stream)
-        if self._alert_log is not None:
-            await self._alert_log.flush(SHUTDOWN_S / 5)
+        if self._alerts.ledger is not None:
+            await self._alerts.ledger.flush(SHUTDOWN_S / 5)
         # Side by side: a webhook that is slow to the end takes no time of the publisher's.
         closing = self.webhooks.close(SHUTDOWN_S / 2)
         if self._publisher is None:
@@ -562,7 +559,7 @@ class Monitor:
         if alerting.expected != before.expected:
             stream.change_expected(alerting.expected)
         for event in events:
-            self._alert(event)
+            self._alerts.take(event)
 
     def _change_source(self, section: StreamSection) -> None:
         id_ = StreamId(section.id)
@@ -581,7 +578,7 @@ class Monitor:
         for event in events:
             if self._evidence is not None:
                 self._evidence.close(event)
-            self._alert(event)
+            self._alerts.take(event)
 
     def _events_up(self, id_: StreamId) -> Iterable[tuple[str, AlertEvent]]:
         return ((event.id, event) for event in self.streams[id_].book.active)
@@ -623,7 +620,7 @@ class Monitor:
             for found in second.evidence:
                 self._evidence.keep(found, second.state, stream.info)
         for event in second.events:
-            self._alert(event)
+            self._alerts.take(event)
         if self._on_state is not None:
             self._on_state(id_, second.state)
         lost = stream.scored.unaccounted()
@@ -634,66 +631,6 @@ class Monitor:
                     "stream=%s event=bug suppressed=%d %d ticks are neither scored, dropped nor in flight",
                     id_, suppressed, lost,
                 )  # fmt: skip
-
-    def _alert(self, event: AlertEvent) -> None:
-        log.log(
-            logging.WARNING if event.status == "raised" else logging.INFO,
-            "stream=%s event=alert_%s rule=%s severity=%s value=%s cause=%s",
-            event.stream, event.status, event.rule, event.severity,
-            "-" if event.value is None else f"{event.value:.1f}", event.cause or "-",
-        )  # fmt: skip
-        webhooks = self.webhooks.addressed(event)
-        if self._alert_log is None:
-            self._send_alert(event)
-            for webhook in webhooks:
-                self._send_to_webhook(webhook, event)
-        else:
-            self._alert_log.append(event, webhooks)
-        if self._on_alert is not None:
-            self._on_alert(event)
-
-    def _send_alert(self, event: AlertEvent) -> bool:
-        """Hands an event to the publisher; False where that cannot take more now."""
-        publisher = self._publisher
-        if publisher is None:
-            return False
-        event = self._with_still(event)
-        message = wire.alert_message(publisher.topics, event)
-        if not publisher.offer(message):
-            return False
-        if self._alert_log is not None:
-            self._owed[message] = event
-        key = (event.stream, event.rule)
-        if event.status == "raised":
-            self._active[key] = event
-        elif key in self._active and self._active[key].id == event.id:
-            del self._active[key]
-        if not self._active_changed:
-            # Once for all that change in one go.
-            self._active_changed = True
-            asyncio.get_running_loop().call_soon(self._publish_active)
-        return True
-
-    def _send_to_webhook(self, destination: str, event: AlertEvent) -> None:
-        self.webhooks.offer(destination, self._with_still(event))
-
-    def _with_still(self, event: AlertEvent) -> AlertEvent:
-        return event if self._evidence is None else self._evidence.with_still(event)
-
-    def _alert_delivered(self, message: Message) -> None:
-        event = self._owed.pop(message, None)
-        if event is not None and self._alert_log is not None:
-            self._alert_log.delivered(event)
-
-    def _webhook_settled(self, event: AlertEvent, destination: str) -> None:
-        if self._alert_log is not None:
-            self._alert_log.delivered(event, destination)
-
-    def _publish_active(self) -> None:
-        self._active_changed = False
-        publisher = self._publisher
-        assert publisher is not None
-        publisher.offer(wire.alerts_message(publisher.topics, int(time.time() * 1000), self._active.values()))
 
     def _publish_info(self, id_: StreamId, info: StreamInfo) -> None:
         if id_ not in self.streams:
@@ -727,7 +664,7 @@ class Monitor:
             rss_mb=(self._process.memory_info().rss + sum(task.reader_bytes for task in self.streams.values())) / 1e6,
             loop_lag_ms=self._lag.percentile_ms(0.99),
             shed=self._load.shed,
-            ledger=_keeping(self._alert_log),
+            ledger=_keeping(self._alerts.ledger),
             history=_keeping(self._history),
             degraded=self._engine.degraded if isinstance(self._engine, FallbackEngine) else None,
         )
