@@ -31,7 +31,7 @@ def open_engine(
         bundle: A verified bundle.
         name: ``openvino``, ``tensorrt`` or ``torch``.
         precision: What to compute in.
-        threads: CPU threads; 0 leaves the choice to the library.
+        threads: CPU threads; 0: as many as the process has cores.
 
     Raises:
         EngineError: It cannot be opened here; the message says why.

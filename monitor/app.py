@@ -72,8 +72,6 @@ from monitor.webhooks import Webhooks
 
 log = logging.getLogger("vqwatch.app")
 
-#: Of the streams' seconds, which are told one after the other: a loop that other things wait for is not held longer.
-_TURN_S = 0.004
 #: An orderly end takes at most this long; what is not done then is left to the operating system.
 SHUTDOWN_S = 5.0
 _HEALTH_S = 10
