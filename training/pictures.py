@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from typing import NamedTuple
@@ -12,7 +13,14 @@ import numpy.typing as npt
 
 U8 = npt.NDArray[np.uint8]
 
-_DECODERS = {"libx264": "h264", "libx265": "hevc", "mpeg2video": "mpeg2video"}
+_DECODERS = {
+    "libx264": "h264",
+    "libx265": "hevc",
+    "mpeg2video": "mpeg2video",
+    "mpeg4": "mpeg4",
+    "libvpx-vp9": "vp9",
+    "libsvtav1": "libdav1d",
+}
 
 
 #: ISO/IEC 13818-2, table 6-4.
@@ -61,11 +69,11 @@ def transcode(
 
     Args:
         pictures: Pictures of one size.
-        codec: ``libx264``, ``libx265`` or ``mpeg2video``.
+        codec: ``libx264``, ``libx265``, ``mpeg2video``, ``mpeg4``, ``libvpx-vp9`` or ``libsvtav1``.
         options: Encoder options.
         fps: Frame rate given to the encoder's rate control.
         bit_rate: Target in bit/s, or None for the encoder's own (CRF).
-        quantiser: Fixed quantiser (MPEG-2).
+        quantiser: Fixed quantiser (MPEG-2, MPEG-4 part 2).
         gop: Pictures between key pictures.
     """
     encoder: av.VideoCodecContext | None = None
@@ -100,6 +108,9 @@ def _encoder(
     quantiser: int | None,
     gop: int,
 ) -> av.VideoCodecContext:
+    if codec == "libsvtav1":
+        # It writes its settings on stderr, whatever FFmpeg's log level is.
+        os.environ.setdefault("SVT_LOG", "1")
     encoder = av.CodecContext.create(codec, "w")
     assert isinstance(encoder, av.VideoCodecContext)
     encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"

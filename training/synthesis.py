@@ -22,6 +22,7 @@ from monitor.core.strips import measure_strips
 from monitor.types import CAUSES
 from training.benign import COMPARABLE, LOOKS, VARIANTS, Tick, benign_clip, with_look
 from training.distortions import distort, mild_encode
+from training.filter_distortions import distort_by_filters
 from training.pictures import Picture, to_frame
 from training.sources import Content, clean_clip, fits
 from training.ssim import fragment_ssim_db
@@ -99,6 +100,7 @@ def make_group(
     *,
     redraw: bool = False,
     look: str = "",
+    by_filters: bool = False,
 ) -> str:
     """One content clean, as one benign variant, and under one impairment at all five levels; written to one file.
 
@@ -117,6 +119,7 @@ def make_group(
         redraw: Draw the impairment anew for each level, its codec, phases and kind of fault: as different feeds that
             are bad in the same way differ, not as one that gets worse.
         look: One of LOOKS, or "".
+        by_filters: Impair by ``training.filter_distortions``, a code of its own; its kinds and MIXED.
 
     Returns:
         The file's name. An existing file is kept, so an interrupted run goes on.
@@ -124,7 +127,8 @@ def make_group(
     Raises:
         ValueError: No content moves enough.
     """
-    target = out / f"{kind}{'-redrawn' if redraw else ''}{look and '-' + look}.{seed}.npz"
+    ways = ("-redrawn" if redraw else "", "-filters" if by_filters else "", look and f"-{look}")
+    target = out / f"{kind}{''.join(ways)}.{seed}.npz"
     if target.exists():
         return target.name
     rng = np.random.default_rng(seed)
@@ -183,7 +187,8 @@ def make_group(
         pictures = iter(clean)
         for position, (step_kind, step_level) in enumerate(chain):
             own = rng if drawn is None else np.random.default_rng([drawn, position])
-            pictures = distort(pictures, step_kind, step_level, seed=own, fps=SAMPLE_FPS)
+            impair = distort_by_filters if by_filters else distort
+            pictures = impair(pictures, step_kind, step_level, seed=own, fps=SAMPLE_FPS)
         if chain[-1][0] != "compression" or rng.random() < 0.5:
             pictures = mild_encode(pictures, rng, SAMPLE_FPS)
         keep(pictures, [Tick()] * CLIP_LENGTH, level, "")

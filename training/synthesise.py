@@ -53,6 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--redraw", action="store_true", help="draw each level's impairment anew (codec, phases, kind of fault)"
     )
     parser.add_argument(
+        "--by-filters",
+        action="store_true",
+        help="impair hold-out groups by FFmpeg's filters and other encoders: a code that training never used",
+    )
+    parser.add_argument(
         "--looks",
         nargs="+",
         default=[],
@@ -68,6 +73,11 @@ def run(args: argparse.Namespace) -> int:
     unseen = [kind for kind in args.kinds if kind in UNSEEN]
     if unseen and args.groups:
         raise UsageError(f"{unseen[0]} is no cause that can be trained: make such groups with --groups 0")
+    if args.by_filters:
+        if args.groups or args.pictures:
+            raise UsageError("--by-filters is for hold-out groups alone: add --groups 0 --pictures 0")
+        if unseen:
+            raise UsageError(f"{unseen[0]} is made by no filter: leave it out of --kinds")
     contents = find_contents(args.sources)
     train, held = split_contents(contents, HOLDOUT_SHARE)
     print(f"{len(train)} contents to train on, {len(held)} held out")
@@ -79,7 +89,13 @@ def run(args: argparse.Namespace) -> int:
             train, args.groups, args.out / "clips", args.seed + 2, args.kinds, redraw=args.redraw, looks=args.looks
         ),
         *clip_jobs(
-            held, args.holdout_groups, args.out / "clips-holdout", args.seed + 3, args.kinds, redraw=args.redraw
+            held,
+            args.holdout_groups,
+            args.out / "clips-holdout",
+            args.seed + 3,
+            args.kinds,
+            redraw=args.redraw,
+            by_filters=args.by_filters,
         ),
         *control_jobs(held, args.controls, args.out / "controls-holdout", args.seed + 4),
     ]
@@ -104,6 +120,7 @@ def clip_jobs(
     *,
     redraw: bool = False,
     looks: Sequence[str] = (),
+    by_filters: bool = False,
 ) -> list[Job]:
     """Groups spread evenly over kinds, looks and contents; clips come up as often as six stills."""
     if not contents or not groups:
@@ -111,7 +128,7 @@ def clip_jobs(
     rng = np.random.default_rng(seed)
     weights = np.array([6.0 if c.is_video else 1.0 for c in contents])
     order = rng.choice(len(contents), size=groups, p=weights / weights.sum())
-    made = [partial(make_group, redraw=redraw, look=look) for look in looks or ("",)]
+    made = [partial(make_group, redraw=redraw, look=look, by_filters=by_filters) for look in looks or ("",)]
     return [
         # Each kind gets all looks before the next kind comes.
         (made[i % len(made)], (contents[c], contents, kinds[i // len(made) % len(kinds)], out, seed * 100_000 + i))

@@ -138,6 +138,22 @@ def test_what_is_no_cause_is_made_for_the_hold_out_alone(stills: list[Content], 
         synthesise.run(parser.parse_args(arguments))
 
 
+@pytest.mark.parametrize("kind", ["blur", MIXED])
+def test_a_group_by_filters_is_for_the_hold_out_alone(kind: str, stills: list[Content], tmp_path: Path) -> None:
+    name = make_group(stills[0], stills, kind, tmp_path, 8, by_filters=True)
+    assert name == f"{kind}-filters.8.npz"
+    facts, arrays = read(tmp_path / name)
+    assert [f["level"] for f in facts if f["level"]] == ([3, 4, 5] if kind == MIXED else [1, 2, 3, 4, 5])
+    assert arrays["y"].shape == (len(facts), LENGTH, 128, 128)
+    parser = argparse.ArgumentParser()
+    synthesise.add_arguments(parser)
+    asked = ["--sources", str(tmp_path), "--out", str(tmp_path), "--by-filters"]
+    with pytest.raises(UsageError, match="--by-filters is for hold-out groups alone: add --groups 0 --pictures 0"):
+        synthesise.run(parser.parse_args(asked))
+    with pytest.raises(UsageError, match="banding is made by no filter"):
+        synthesise.run(parser.parse_args([*asked, "--groups", "0", "--pictures", "0", "--kinds", "banding"]))
+
+
 def test_judder_is_not_made_of_what_stands_still(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(synthesis, "_TRIES", 2)
     # Nothing to see in any part of it: no camera path over this still moves a grey level.
