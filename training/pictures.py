@@ -109,8 +109,8 @@ def _encoder(
     gop: int,
 ) -> av.VideoCodecContext:
     if codec == "libsvtav1":
-        # It writes its settings on stderr, whatever FFmpeg's log level is.
-        os.environ.setdefault("SVT_LOG", "1")
+        # It writes settings, and a complaint at each end, on stderr, whatever FFmpeg's log level is. Errors are raised.
+        os.environ.setdefault("SVT_LOG", "0")
     encoder = av.CodecContext.create(codec, "w")
     assert isinstance(encoder, av.VideoCodecContext)
     encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
