@@ -42,15 +42,9 @@ ANCHORS = {
 #: Types whose anchor is a published group mean; the other anchors are ours.
 PUBLISHED = ("compression", "aliasing", "interlacing", "judder", "flicker", "frame_drop")
 TEMPORAL = ("interlacing", "judder", "flicker", "frame_drop", "freeze", "black")
-#: What share of a spatial label the level has; none where a type is not here. SSIM over-punishes both in flat areas.
-#: In aliasing XPSNR does less so: over 46 training groups, labels of which the level has a quarter agree with it by
-#: .98 in rank and fall in .92 of the steps from level to level; without the level in .89, with half of it .90 and .98.
-_LEVEL_SHARE: dict[Reference, dict[str, float]] = {
-    "ssim": {"aliasing": 0.5, "noise": 0.5},
-    "xpsnr": {"aliasing": 0.25, "noise": 0.5},
-}
-#: By night every error is smaller in grey levels, as the picture itself is: the value alone would call it clean.
-_LEVEL_SHARE_OF_A_LOOK = 0.5
+#: SSIM over-punishes both in flat areas, and at equal level XPSNR spreads aliasing over contents as widely: half of the
+#: value is the level's.
+_HALF_RANKED = ("aliasing", "noise")
 _LEVEL_FACTORS = (0.35, 0.68, 1.0, 1.3, 1.6)
 #: Full-reference value taken as undamaged, and the span to worthless, in dB.
 _SSIM_CLEAN_DB, _SSIM_SPAN_DB = 21.0, 18.0
@@ -101,8 +95,8 @@ def label(facts: ClipFacts, scales: dict[str, float], reference: Reference = "ss
         damage = by_level * float(np.clip((facts.motion / 6) ** 0.35, 0.5, 1.25))
     else:
         damage = scales[facts.kind] * _damage(facts, reference)
-        share = _level_share(facts, reference)
-        damage = (1 - share) * damage + share * by_level
+        if _half_ranked(facts):
+            damage = (damage + by_level) / 2
     return float(np.clip(CLEAN - damage, 0.02, CLEAN))
 
 
@@ -111,8 +105,8 @@ class Provenance(NamedTuple):
 
     Attributes:
         source: ``clean``; ``rank``: the level's order, spread by fixed factors (and by motion); ``full-reference``:
-            SSIM on the monitor's fragments; ``full-reference (XPSNR)``: XPSNR of whole pictures; with ``+ rank``: a
-            mean of both, in which the level has half or less.
+            SSIM on the monitor's fragments; ``full-reference (XPSNR)``: XPSNR of whole pictures; with ``+ rank``: the
+            mean of both.
         anchor: Damage at level 3 that the type is placed by, as a share of the scale; None for clean clips.
         anchor_source: Where the anchor comes from.
     """
@@ -129,7 +123,7 @@ def provenance(facts: ClipFacts, reference: Reference = "ssim") -> Provenance:
     source = "full-reference" if reference == "ssim" else "full-reference (XPSNR)"
     if facts.kind in TEMPORAL or facts.second:
         source = "rank"
-    elif _level_share(facts, reference):
+    elif _half_ranked(facts):
         source += " + rank"
     published = "LIVE-APV group mean (Shang et al.)"
     return Provenance(source, ANCHORS[facts.kind], published if facts.kind in PUBLISHED else "ours")
@@ -140,8 +134,9 @@ def labels(facts: Sequence[ClipFacts], scales: dict[str, float], reference: Refe
     return np.array([label(f, scales, reference) for f in facts])
 
 
-def _level_share(facts: ClipFacts, reference: Reference) -> float:
-    return _LEVEL_SHARE_OF_A_LOOK if facts.look else _LEVEL_SHARE[reference].get(facts.kind, 0.0)
+def _half_ranked(facts: ClipFacts) -> bool:
+    # By night every error is smaller in grey levels, as the picture itself is: the value alone would call it clean.
+    return facts.kind in _HALF_RANKED or bool(facts.look)
 
 
 def _damage(facts: ClipFacts, reference: Reference) -> float:

@@ -99,15 +99,6 @@ def test_xpsnr_grades_spatial_types_alone_and_says_so() -> None:
     assert provenance(facts("clean", 0), "xpsnr") == ("clean", None, "")
 
 
-@pytest.mark.parametrize(("kind", "share"), [("aliasing", 0.25), ("noise", 0.5), ("compression", 0.0), ("blur", 0.0)])
-def test_beside_xpsnr_the_level_has_its_share(kind: str, share: float) -> None:
-    # 31.75 dB is a quarter of the span below clean; level 5 weighs 1.6 times the anchor.
-    clip = facts(kind, 5, xpsnr_db=31.75)
-    expected = (1 - share) * 0.25 + share * 1.6 * ANCHORS[kind]
-    assert label(clip, {kind: 1.0}, "xpsnr") == pytest.approx(CLEAN - expected)
-    assert provenance(clip, "xpsnr").source.endswith("+ rank") == (share > 0)
-
-
 def test_by_night_the_level_grades_with_the_value() -> None:
     """Every error is small where the picture is dark; a blur of level 5 is not clean for that."""
     by_day = facts("blur", 5, xpsnr_db=37.0)
