@@ -63,7 +63,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Trains every row with every seed and writes the table."""
+    """Trains every row with every seed and writes the table.
+
+    It is written with each row, so that a run which is cut short keeps what it has done.
+    """
     trunk = trunk_training.load(args.trunk)
     torch.manual_seed(0)
     untrained = trunk_training.TrunkModel(trunk.trunk.width, trunk.trunk.depth).eval()
@@ -82,12 +85,16 @@ def run(args: argparse.Namespace) -> int:
                 print(row.name, file=sys.stderr)
                 heads = train_members(clips, args.seeds, args.epochs, args.jobs, row.variant)
                 found[row.name] = [figures(*predict([head], held), held) for head in heads]
-    args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "ablations.json").write_text(json.dumps({"seeds": args.seeds, "rows": found}, indent=1) + "\n")
-    table = ablation_table({row.name: found[row.name] for row in ROWS})
-    (args.out / "ablations.md").write_text(table)
-    print(table, end="")
+                _write(found, args.seeds, args.out)
+    print((args.out / "ablations.md").read_text(), end="")
     return 0
+
+
+def _write(found: dict[str, list[dict[str, float]]], seeds: Sequence[int], out: Path) -> None:
+    done = {row.name: found[row.name] for row in ROWS if row.name in found}
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "ablations.json").write_text(json.dumps({"seeds": seeds, "rows": done}, indent=1) + "\n")
+    (out / "ablations.md").write_text(ablation_table(done))
 
 
 def ablation_table(found: dict[str, Sequence[dict[str, float]]]) -> str:
