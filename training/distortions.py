@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -52,7 +53,7 @@ def compression(pictures: Iterable[Picture], level: float, rng: Rng, fps: float)
             "x264-params": f"vbv-maxrate={rate // 1000}:vbv-bufsize={rate // 2000}:nal-hrd=none",
         }
         gop = int(rng.choice([25, 50, 100]))
-        yield from transcode(_chain(first, stream), "libx264", options, fps=fps, bit_rate=rate, gop=gop)
+        yield from transcode(chain([first], stream), "libx264", options, fps=fps, bit_rate=rate, gop=gop)
     elif kind == "mpeg2":
         quantiser = round(levels.QUANTISER.at(level))
         yield from transcode(pictures, "mpeg2video", {}, fps=fps, quantiser=quantiser, gop=12)
@@ -338,11 +339,6 @@ class Recipe(NamedTuple):
 
     kind: str
     level: float
-
-
-def _chain(first: Picture, rest: Iterable[Picture]) -> Iterator[Picture]:
-    yield first
-    yield from rest
 
 
 def _cycle(pattern: tuple[int, ...], start: int) -> Iterator[int]:

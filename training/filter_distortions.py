@@ -7,6 +7,7 @@ its resampling, its random numbers. Here nothing of it is used. Levels mean what
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 
 import av
 import av.filter
@@ -158,12 +159,7 @@ def _resized(pictures: Iterable[Picture], factor: float, down: str, up: str, fps
 def _first(pictures: Iterable[Picture]) -> tuple[Picture, Iterable[Picture]]:
     stream = iter(pictures)
     first = next(stream)
-
-    def whole() -> Iterator[Picture]:
-        yield first
-        yield from stream
-
-    return first, whole()
+    return first, chain([first], stream)
 
 
 def _filtered(pictures: Iterable[Picture], filters: Sequence[_Filter], fps: float) -> Iterator[Picture]:

@@ -180,6 +180,7 @@ def make_group(
     # One impairment that gets worse: its codec, phases and kind of fault are drawn once, only its strength changes.
     # Drawn anew for each level, a coarser MPEG-2 would be ranked below a finer x264, which says nothing of either.
     drawn = None if redraw else int(rng.integers(1 << 32))
+    impair = distort_by_filters if by_filters else distort
     for level in steps:
         chain = sorted(
             [(worst, level), *([(second, second_level)] if second else [])], key=lambda s: _CHAIN.index(s[0])
@@ -187,7 +188,6 @@ def make_group(
         pictures = iter(clean)
         for position, (step_kind, step_level) in enumerate(chain):
             own = rng if drawn is None else np.random.default_rng([drawn, position])
-            impair = distort_by_filters if by_filters else distort
             pictures = impair(pictures, step_kind, step_level, seed=own, fps=SAMPLE_FPS)
         if chain[-1][0] != "compression" or rng.random() < 0.5:
             pictures = mild_encode(pictures, rng, SAMPLE_FPS)

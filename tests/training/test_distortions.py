@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ pytest.importorskip("scipy", reason="training needs scipy")
 
 import itertools
 
+from tests.fixtures.counted import Counted
 from training.distortion_levels import LEVELS, PARAMETERS
 from training.distortion_measures import MEASURES
 from training.distortions import DISTORTIONS, distort, draw_codec, draw_gain_flicker
@@ -149,17 +149,9 @@ def test_an_unknown_distortion_lists_the_known() -> None:
 
 @pytest.mark.parametrize("kind", DISTORTIONS)
 def test_pictures_stream_through_with_a_bounded_number_held(kind: str) -> None:
-    taken = 0
-
-    def counted() -> Iterator[Picture]:
-        nonlocal taken
-        for picture in CLEAN:
-            taken += 1
-            yield picture
-
     for seed in (1, 2, 4) if kind in ("compression", "flicker") else (1,):
-        taken = 0
-        stream = distort(counted(), kind, 3, seed=seed)
+        source = Counted(CLEAN)
+        stream = distort(source, kind, 3, seed=seed)
         for given in range(1, 60):
             next(stream)
-            assert taken - given <= 40
+            assert source.taken - given <= 40

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 
 pytest.importorskip("scipy", reason="training needs scipy")
 
+from tests.fixtures.counted import Counted
 from tests.training.test_distortions import CLEAN, LONG, TALL
 from training import filter_distortions
 from training.distortion_levels import LEVELS, NOISE_SIGMA
@@ -74,18 +74,11 @@ def test_the_same_seed_gives_the_same_pictures(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", FILTER_DISTORTIONS)
 def test_pictures_stream_through_with_a_bounded_number_held(kind: str) -> None:
-    taken = 0
-
-    def counted() -> Iterator[Picture]:
-        nonlocal taken
-        for picture in CLEAN:
-            taken += 1
-            yield picture
-
-    stream = distort_by_filters(counted(), kind, 3, seed=1)
+    source = Counted(CLEAN)
+    stream = distort_by_filters(source, kind, 3, seed=1)
     for given in range(1, 40):
         next(stream)
-        assert taken - given <= 70
+        assert source.taken - given <= 70
 
 
 def test_what_it_cannot_make_is_refused_by_name() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ pytest.importorskip("scipy", reason="needs the train extra (scipy)")
 
 from av.filter import filters_available
 
+from tests.fixtures.counted import Counted
 from training import xpsnr
 from training.distortions import LEVELS, distort
 from training.errors import TrainingError
@@ -127,19 +127,11 @@ def test_no_pictures_have_no_value() -> None:
 
 
 def test_pictures_are_compared_as_they_come(clip: list[Picture]) -> None:
-    taken = 0
-
-    def counted() -> Iterator[Picture]:
-        nonlocal taken
-        for picture in clip:
-            taken += 1
-            yield picture
-
-    meter, most = XpsnrMeter(25), 0
-    for reference, picture in zip(counted(), noisy(clip, slice(None)), strict=True):
+    source, meter, most = Counted(clip), XpsnrMeter(25), 0
+    for reference, picture in zip(source, noisy(clip, slice(None)), strict=True):
         meter.push(reference, picture)
         most = max(most, len(meter._ahead))
-    assert taken == LENGTH
+    assert source.taken == LENGTH
     assert most <= 2
     np.testing.assert_array_equal(meter.values().y, xpsnr_db(clip, noisy(clip, slice(None)), 25).y)
 
