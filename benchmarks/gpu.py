@@ -1,7 +1,8 @@
 """Parity and speed on an NVIDIA GPU: TensorRT in fp16 and int8 beside PyTorch in fp16, and how near the roof they are.
 
-Needs torch with CUDA, tensorrt and onnx; no network. Weights are random: they cost the same. Without a GPU it says so
-and ends with status 1. It has not been run on a GPU yet.
+Then from packets to samples of 1080p25 H.264 feeds by each decoder: the CPU, NVDEC with its pictures copied, and NVDEC
+with its pictures kept and cut on the GPU. Needs torch with CUDA, tensorrt and onnx; no network. Weights are random:
+they cost the same. Without a GPU it says so and ends with status 1. It has not been run on a GPU yet.
 
     python -m benchmarks.gpu [--json] [--tflops 790] [--bandwidth 4.3]
 """
@@ -21,11 +22,24 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.gpu_pictures import measure_ways, ways_table
 from engines.backbone import Trunk
 from engines.base import FeatureEngine, Precision
-from engines.bundle import Bundle, HeadPart, InputPart, Manifest, TrunkPart, write_bundle
+from engines.bundle import (
+    BUNDLED,
+    Bundle,
+    HeadPart,
+    InputPart,
+    Manifest,
+    TrunkPart,
+    bundles_folder,
+    load_bundle,
+    write_bundle,
+)
 from engines.errors import EngineError
 from engines.export import export_onnx
+from monitor.pipeline.bundle_scoring import BundleScoring
+from monitor.pipeline.capacity import make_clip
 
 #: What large matrix products and copies were measured to reach on an H200: fp16 TFLOP/s and TB/s.
 TFLOPS, BANDWIDTH_TBS = 790.0, 4.3
@@ -258,7 +272,14 @@ def main(arguments: list[str] | None = None) -> int:
             except EngineError as error:
                 print(f"{case.name}: {error}", file=sys.stderr)
                 return 1
-    print(json.dumps([asdict(row) for row in rows]) if args.json else table(rows))
+    with tempfile.TemporaryDirectory(prefix="vqwatch-gpu-") as folder:
+        clip = Path(folder) / "clip.mp4"
+        make_clip(clip, 1920, 1080)
+        ways = measure_ways(clip, BundleScoring.of(load_bundle(bundles_folder() / BUNDLED)))
+    if args.json:
+        print(json.dumps({"engines": [asdict(row) for row in rows], "decoders": [asdict(way) for way in ways]}))
+    else:
+        print(table(rows), ways_table(ways), sep="\n\n")
     return 0
 
 

@@ -93,13 +93,10 @@ def is_planar(picture: VideoFrame) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Planes:
-    """Views on a decoded picture's planes.
+class Coding:
+    """What the numbers in a picture's planes mean.
 
     Attributes:
-        y: (H, W) uint8 or uint16.
-        u: Chroma plane, or None where the picture is grey.
-        v: Chroma plane, or None where the picture is grey.
         bits: Bits a sample, 8-16.
         chroma_shift: log2 of the chroma subsampling, (x, y).
         full_range: Luma spans 0-255 rather than 16-235.
@@ -107,17 +104,14 @@ class Planes:
         transfer: How light is coded.
     """
 
-    y: Plane
-    u: Plane | None
-    v: Plane | None
     bits: int
     chroma_shift: tuple[int, int]
     full_range: bool
-    low: int = 0
-    transfer: Transfer = Transfer.SDR
+    low: int
+    transfer: Transfer
 
     def luma(self, values: Plane) -> U8:
-        """8-bit limited-range SDR luma of values taken from ``y``."""
+        """8-bit limited-range SDR luma of values taken from Y."""
         values = self._samples(values)
         if self.transfer is Transfer.SDR:
             return _to_limited_8bit(values, self.bits, self.full_range, chroma=False)
@@ -125,7 +119,7 @@ class Planes:
         return mapped
 
     def chroma(self, values: Plane, luma: Plane) -> U8:
-        """8-bit limited-range SDR chroma of values taken from ``u`` or ``v``, with those of ``y`` beside them."""
+        """8-bit limited-range SDR chroma of values taken from U or V, with those of Y beside them."""
         limited = _to_limited_8bit(self._samples(values), self.bits, self.full_range, chroma=True)
         if self.transfer is Transfer.SDR:
             return limited
@@ -137,6 +131,33 @@ class Planes:
         return np.right_shift(values, np.uint16(self.low)) if self.low else values
 
 
+@dataclass(frozen=True, slots=True)
+class Planes(Coding):
+    """Views on a decoded picture's planes.
+
+    Attributes:
+        y: (H, W) uint8 or uint16.
+        u: Chroma plane, or None where the picture is grey.
+        v: Chroma plane, or None where the picture is grey.
+    """
+
+    y: Plane
+    u: Plane | None
+    v: Plane | None
+
+
+def coding_of(picture: VideoFrame, layout: str) -> Coding:
+    """What the numbers of a picture of this layout mean.
+
+    Raises:
+        KeyError: The layout is not planar YUV.
+    """
+    known = _LAYOUTS[layout]
+    return Coding(
+        known.bits, known.shift or (1, 1), is_full_range(picture), known.low, transfer_of(int(picture.color_trc))
+    )
+
+
 def planes(picture: VideoFrame) -> Planes:
     """Views on the planes of a picture for which ``is_planar`` holds.
 
@@ -145,16 +166,14 @@ def planes(picture: VideoFrame) -> Planes:
     """
     layout = _LAYOUTS[picture.format.name]
     kind = np.uint8 if layout.bits == 8 else np.uint16
-    full, transfer = is_full_range(picture), transfer_of(int(picture.color_trc))
-    y = plane(picture, 0, kind)
-    if layout.shift is None:
-        return Planes(y, None, None, layout.bits, (1, 1), full, layout.low, transfer)
-    if layout.interleaved:
+    y, u, v = plane(picture, 0, kind), None, None
+    if layout.interleaved and layout.shift is not None:
         both = plane(picture, 1, kind, 2 * -(-picture.width >> layout.shift[0]))
         u, v = both[:, ::2], both[:, 1::2]
-    else:
+    elif layout.shift is not None:
         u, v = plane(picture, 1, kind), plane(picture, 2, kind)
-    return Planes(y, u, v, layout.bits, layout.shift, full, layout.low, transfer)
+    at = coding_of(picture, picture.format.name)
+    return Planes(at.bits, at.chroma_shift, at.full_range, at.low, at.transfer, y, u, v)
 
 
 def plane(picture: VideoFrame, index: int, kind: type[np.unsignedinteger], width: int | None = None) -> Plane:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +20,12 @@ from av import VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from engines.errors import PictureError
-from engines.planes import Plane, Planes, is_planar, matrix_of, plane, planes, yuv_to_rgb
+from engines.on_device import layout_on_device, on_host
+from engines.planes import Coding, Plane, Planes, is_planar, matrix_of, plane, planes, yuv_to_rgb
 from engines.transfer import Transfer, transfer_of
+
+if TYPE_CHECKING:
+    from engines.device_cutter import DeviceCutter
 
 U8 = npt.NDArray[np.uint8]
 I64 = npt.NDArray[np.int64]
@@ -102,10 +107,43 @@ def grid_offsets(length: int, patch: int, grid: int) -> I64:
     return (np.arange(grid) * (length - patch) // (grid - 1)) & ~1
 
 
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a picture of one size is cut.
+
+    Attributes:
+        height: Of the picture.
+        width: Of the picture.
+        rows: First rows of the fragments; none where there are no fragments, or the picture is smaller than one.
+        columns: First columns of the fragments, likewise.
+        row_starts: First rows of the row strips.
+        column_starts: First columns of the column strips.
+    """
+
+    height: int
+    width: int
+    rows: I64
+    columns: I64
+    row_starts: I64
+    column_starts: I64
+
+    @classmethod
+    def of(cls, spec: InputSpec, height: int, width: int) -> Places:
+        """Of a picture of that many lines and columns."""
+        rows = columns = np.empty(0, np.int64)
+        if spec.mode is InputMode.FRAGMENTS and min(height, width) >= spec.patch:
+            rows = grid_offsets(height, spec.patch, spec.grid)
+            columns = grid_offsets(width, spec.patch, spec.grid)
+        return cls(height, width, rows, columns, _strip_starts(height, ROW_STRIPS), _strip_starts(width, COLUMN_STRIPS))
+
+
 class PictureCutter:
     """Cuts pictures of one stream to a model's input.
 
-    Keeps scaling contexts and the index tables of the last picture size, so it belongs to one thread.
+    Keeps scaling contexts and the places of the last picture size, so it belongs to one thread.
+
+    Pictures that lie on a GPU are cut there where that gives the same: fragments of 4:2:0 with its chroma in one plane,
+    which is what NVDEC makes. Others come to the host first.
 
     Args:
         spec: The trunk's input.
@@ -115,7 +153,8 @@ class PictureCutter:
         self._spec = spec
         self._luma_scaler = VideoReformatter()
         self._scaler = VideoReformatter()
-        self._tables: tuple[tuple[int, int], I64, I64, I64, I64] | None = None
+        self._places: Places | None = None
+        self._device_cutter: DeviceCutter | None = None
 
     def cut(self, picture: VideoFrame) -> Cut:
         """Cuts one picture.
@@ -125,10 +164,17 @@ class PictureCutter:
         """
         if picture.width < STRIP_PX * 2 or picture.height < STRIP_PX * 2:
             raise PictureError(f"pictures of {picture.width}x{picture.height} are too small to score")
+        if layout_on_device(picture) is not None:
+            places = self._places_of(picture.height, picture.width)
+            if len(places.rows):
+                device = self._device()
+                if device.takes(picture):
+                    return device.cut(picture, places)
+            picture = on_host(picture)
         native = self.planes(picture)
-        _, _, row_starts, column_starts = self._table(native.y.shape[0], native.y.shape[1])
-        columns = column_strips(native.y, column_starts)
-        rows = np.stack([native.y[y : y + STRIP_PX] for y in row_starts])
+        places = self._places_of(*native.y.shape)
+        columns = column_strips(native.y, places.column_starts)
+        rows = np.stack([native.y[y : y + STRIP_PX] for y in places.row_starts])
         return Cut(
             pixels=self.pixels(picture, native),
             luma=self._small_luma(picture, native),
@@ -202,24 +248,17 @@ class PictureCutter:
                 threads=1,
             )
             return self._fragments(grown, planes(grown))
-        rows, columns, _, _ = self._table(height, width)
-        side = spec.grid * spec.patch
-        out = np.empty((3, side, side), np.uint8)
-        luma = _patches(native.y, rows, columns, spec.patch)
-        out[0] = native.luma(luma)
-        if native.u is None or native.v is None:
-            out[1:] = 128
-        else:
-            for i, values in enumerate((native.u, native.v), start=1):
-                chroma = native.chroma(self._chroma_patches(native, values), luma[::2, ::2])
-                # Each value twice in a line, as one word, and each line twice.
-                pairs = out[i].view(np.uint16)
-                pairs[::2] = pairs[1::2] = chroma * np.uint16(0x0101)
+        places = self._places_of(height, width)
+        luma = _patches(native.y, places.rows, places.columns, spec.patch)
+        chroma: tuple[Plane, ...] = ()
+        if native.u is not None and native.v is not None:
+            chroma = self._chroma_patches(native, native.u), self._chroma_patches(native, native.v)
+        out = tiled(native, luma, chroma)
         return out if spec.colour == "yuv" else yuv_to_rgb(out, matrix_of(picture))
 
     def _chroma_patches(self, native: Planes, values: Plane) -> Plane:
         """One chroma sample a 2x2 luma cell whatever the source's layout, so that 4:2:2 and 4:4:4 look alike."""
-        rows, columns, _, _ = self._table(*native.y.shape)
+        rows, columns = self._places_of(*native.y.shape).rows, self._places_of(*native.y.shape).columns
         shift_x, shift_y = native.chroma_shift
         if max(shift_x, shift_y) <= 1:
             cells = values[:: 2 >> shift_y, :: 2 >> shift_x]
@@ -231,19 +270,39 @@ class PictureCutter:
         found: Plane = values[at_rows[:, None], at_columns]
         return found
 
-    def _table(self, height: int, width: int) -> tuple[I64, I64, I64, I64]:
-        """First rows and columns of the fragments, then of the row and column strips."""
-        if self._tables is None or self._tables[0] != (height, width):
-            spec = self._spec
-            if spec.mode is InputMode.FRAGMENTS and min(height, width) >= spec.patch:
-                rows = grid_offsets(height, spec.patch, spec.grid)
-                columns = grid_offsets(width, spec.patch, spec.grid)
-            else:
-                rows = columns = np.empty(0, np.int64)
-            row_starts = _strip_starts(height, ROW_STRIPS)
-            column_starts = _strip_starts(width, COLUMN_STRIPS)
-            self._tables = ((height, width), rows, columns, row_starts, column_starts)
-        return self._tables[1:]
+    def _places_of(self, height: int, width: int) -> Places:
+        if self._places is None or (self._places.height, self._places.width) != (height, width):
+            self._places = Places.of(self._spec, height, width)
+        return self._places
+
+    def _device(self) -> DeviceCutter:
+        if self._device_cutter is None:
+            # Only where pictures stay on a GPU: it needs torch.
+            from engines.device_cutter import DeviceCutter
+
+            self._device_cutter = DeviceCutter(self._spec)
+        return self._device_cutter
+
+
+def tiled(coding: Coding, luma: Plane, chroma: tuple[Plane, ...]) -> U8:
+    """Fragments as Y, U, V.
+
+    Args:
+        coding: Of the values.
+        luma: (S, S) patches side by side, as they stand in the picture.
+        chroma: Of U and V, (S / 2, S / 2) one value for each 2x2 of luma; none of a grey picture.
+
+    Returns:
+        (3, S, S) 8-bit limited range.
+    """
+    out = np.empty((3, *luma.shape), np.uint8)
+    out[0] = coding.luma(luma)
+    out[1:] = 128
+    for i, values in enumerate(chroma, start=1):
+        # Each value twice in a line, as one word, and each line twice.
+        pairs = out[i].view(np.uint16)
+        pairs[::2] = pairs[1::2] = coding.chroma(values, luma[::2, ::2]) * np.uint16(0x0101)
+    return out
 
 
 def _patches(values: Plane, rows: I64, columns: I64, side: int) -> Plane:

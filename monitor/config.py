@@ -144,8 +144,10 @@ class IngestSection(Section):
     mailbox: int = Field(75, ge=2, description="samples a stream that may wait for the engine")
     max_staleness: Duration = Field(3.0, description="samples older than this are dropped, not scored")
     max_backoff: Duration = Field(2.0, description="longest pause between two attempts to connect")
-    decoder: Literal["cpu", "cuda"] = Field(
-        "cpu", description="what decodes the video: the CPU, or NVDEC of an NVIDIA GPU, where it can"
+    decoder: Literal["cpu", "cuda", "cuda-kept"] = Field(
+        "cpu",
+        description="what decodes the video: the CPU, or NVDEC of an NVIDIA GPU, where it can; its pictures are copied "
+        "to the CPU, or kept on the GPU and cut there (needs torch)",
     )
     readers: Literal["processes", "threads"] = Field(
         "processes", description="what reads and decodes a feed: a process of its own, or a thread of the monitor"

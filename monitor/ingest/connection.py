@@ -13,6 +13,7 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
 
+from engines.on_device import layout_of
 from monitor.errors import SourceCode, SourceError
 from monitor.ingest.address import Address
 from monitor.ingest.byte_reader import ByteReader
@@ -167,7 +168,7 @@ class Connection:
             codec=codec.canonical_name,
             width=picture.width,
             height=picture.height,
-            pixel_format=picture.format.name,
+            pixel_format=layout_of(picture),
             fps=self.fps,
             audio_codec=self._audio.codec_context.codec.canonical_name if self._audio else None,
             decoder=device_that_decoded(self.video.codec_context, picture),

@@ -6,6 +6,7 @@ from fractions import Fraction
 
 from av import VideoFrame
 
+from engines.on_device import layout_of
 from engines.planes import is_full_range, told_matrix
 from engines.transfer import transfer_of
 from monitor.types import PictureFormat
@@ -17,7 +18,7 @@ def format_of(picture: VideoFrame, pixel_aspect: Fraction | None) -> PictureForm
     return PictureFormat(
         width=picture.width,
         height=picture.height,
-        pixel_format=picture.format.name,
+        pixel_format=layout_of(picture),
         interlaced=picture.interlaced_frame,
         colour=None if matrix is None else str(matrix),
         full_range=is_full_range(picture),

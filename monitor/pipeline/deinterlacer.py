@@ -11,6 +11,7 @@ import av
 from av.filter import Graph
 from av.filter.context import FilterContext
 
+from engines.on_device import on_host
 from monitor.ingest.pyav_source import Decoded
 
 #: Pictures after the last that held two fields, until they go by the filter again: two seconds at 25 fps.
@@ -54,6 +55,7 @@ class Deinterlacer:
         if not wanted:
             return [*self.flush(), decoded]
         ready: list[Decoded] = []
+        decoded = replace(decoded, picture=on_host(decoded.picture))
         layout = (decoded.picture.width, decoded.picture.height, decoded.picture.format.name)
         if self._filter is None or self._filter.layout != layout:
             ready += self.flush()

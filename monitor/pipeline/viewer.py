@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from av import VideoFrame
 
+from engines.on_device import layout_on_device
 from engines.planes import is_planar, planes
 from engines.preprocess import STRIP_PX, column_strips
 from monitor.core.scan import ScanWatch, look
@@ -59,9 +61,12 @@ class Viewer:
         phase = self._pictures % _LOOK_EVERY
         early = self._pictures <= _FIRST_LOOKS
         self._pictures += 1
-        if not (early or phase in (0, 1)) or not is_planar(decoded.picture):
+        if not (early or phase in (0, 1)):
             return
-        before, self._strips = self._strips, _strips(decoded)
+        strips = _strips(decoded.picture)
+        if strips is None:
+            return
+        before, self._strips = self._strips, strips
         if before is not None and (early or phase == 1):
             self._watch.push(look(before, self._strips))
 
@@ -81,9 +86,15 @@ class Viewer:
         self.format = new
 
 
-def _strips(decoded: Decoded) -> U8:
-    """(12, H, 8) uint8 columns of luma, spread over the width."""
-    native = planes(decoded.picture)
-    width = native.y.shape[1]
-    starts = np.arange(1, 2 * _STRIPS, 2) * (width // STRIP_PX) // (2 * _STRIPS) * STRIP_PX
+def _strips(picture: VideoFrame) -> U8 | None:
+    """(12, H, 8) uint8 columns of luma, spread over the width; None of a layout that is not read in place."""
+    starts = np.arange(1, 2 * _STRIPS, 2) * (picture.width // STRIP_PX) // (2 * _STRIPS) * STRIP_PX
+    if layout_on_device(picture) is not None:
+        # Only where pictures stay on a GPU: it needs torch.
+        from engines.device_cutter import DeviceCutter, column_strips_on_device
+
+        return column_strips_on_device(picture, starts) if DeviceCutter.takes(picture) else None
+    if not is_planar(picture):
+        return None
+    native = planes(picture)
     return native.luma(column_strips(native.y, starts))

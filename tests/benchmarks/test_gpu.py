@@ -11,7 +11,12 @@ torch = pytest.importorskip("torch", reason="needs the train extra")
 pytest.importorskip("onnx", reason="needs the train extra")
 
 from benchmarks.gpu import Case, Row, activation_ranges, main, random_bundle, table, work_of  # noqa: E402
+from benchmarks.gpu_pictures import Way, decoded_by, measure_ways, ways_table  # noqa: E402
+from engines.bundle import BUNDLED, bundles_folder, load_bundle  # noqa: E402
 from engines.low_precision import convolutions  # noqa: E402
+from monitor.ingest.hardware import Decoder  # noqa: E402
+from monitor.pipeline.bundle_scoring import BundleScoring  # noqa: E402
+from monitor.pipeline.capacity import make_clip  # noqa: E402
 
 pytestmark = pytest.mark.train
 
@@ -59,3 +64,24 @@ def test_the_table_compares_with_torch() -> None:
     lines = table(rows).splitlines()
     assert lines[2] == "| a | tensorrt f16 | 300 | 0.60 | 0.0010 | 2.00 |"
     assert lines[3].endswith("| 1.00 |")
+
+
+def test_decoders_are_compared_sample_by_sample_with_the_cpu(tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    make_clip(clip, 320, 180)
+    scoring = BundleScoring.of(load_bundle(bundles_folder() / BUNDLED))
+    ways = measure_ways(clip, scoring, feeds=(1, 2), seconds=0.3)
+    by_cpu = [way for way in ways if way.decoder == "cpu"]
+    assert [way.feeds for way in by_cpu] == [1, 2]
+    assert all(way.decoded_by == "cpu" and (way.other_pixels, way.side_difference) == (0, 0) for way in by_cpu)
+    assert all(way.pictures_per_s > 25 and way.core_ms > 0 for way in by_cpu)
+    assert decoded_by(clip, Decoder.CPU) == "cpu"
+
+
+def test_the_table_of_decoders_compares_feed_by_feed() -> None:
+    ways = [
+        Way("cpu", "cpu", 1, 100.0, 10.0, 0.0, 0.0),
+        Way("cpu", "cpu", 8, 400.0, 10.0, 0.0, 0.0),
+        Way("cuda-kept", "cuda-kept", 8, 2000.0, 0.5, 0.0001, 0.02),
+    ]
+    assert ways_table(ways).splitlines()[-1] == "| cuda-kept | cuda-kept | 8 | 2,000 | 0.50 | 0.0001 | 0.020 | 5.00 |"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import pytest
@@ -70,6 +72,30 @@ def test_a_device_that_is_back_is_used_and_told(
     assert [device_of("cam9", Decoder.CUDA) is not None for _ in range(3)] == [False, True, True]
     said = [r.getMessage().split(" ")[1] for r in caplog.records]
     assert said == ["event=decoder_fallback", "event=decoder_restored"]
+
+
+@pytest.mark.parametrize("missing", ["torch", "a torch that can use the GPU", "PyAV 18"])
+def test_pictures_are_copied_where_they_cannot_be_kept_and_the_log_says_why(
+    missing: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[bool] = []
+
+    class Device:
+        def __init__(self, *_: object, is_hw_owned: bool, **__: object) -> None:
+            asked.append(is_hw_owned)
+
+        def create(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setattr(hardware, "HWAccel", Device)
+    torch = SimpleNamespace(cuda=SimpleNamespace(is_available=lambda: missing != "a torch that can use the GPU"))
+    monkeypatch.setitem(sys.modules, "torch", None if missing == "torch" else torch)  # type: ignore[arg-type]
+    monkeypatch.setattr(hardware, "VideoFrame", object if missing == "PyAV 18" else av.VideoFrame)
+    for _ in range(2):
+        assert device_of("cam7", Decoder.CUDA_KEPT) is not None
+    assert asked == [True, False, True, False]
+    [said] = [r.getMessage() for r in caplog.records]
+    assert said.startswith(f"stream=cam7 event=decoder_fallback decoder=cuda cuda-kept needs {missing}")
 
 
 @with_cuda

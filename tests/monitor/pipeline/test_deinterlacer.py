@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
@@ -13,6 +15,7 @@ from monitor.ingest.pyav_source import Decoded, PyAvSource
 from monitor.pipeline.deinterlacer import Deinterlace, Deinterlacer
 from monitor.pipeline.viewer import Viewer
 from monitor.types import StreamId
+from tests.fixtures.on_device import OnDevice
 from tests.fixtures.pictures import progressive, woven, write
 
 INTERLACED = {"preset": "ultrafast", "qp": "8", "x264-params": "tff=1:interlaced=1"}
@@ -109,6 +112,29 @@ def test_flags_and_content_are_told_apart(clips: dict[str, Path], clip: str, fla
     assert (viewer.format.interlaced, viewer.format.interlaced_content) == (flagged, content)
     assert viewer.format.deinterlaced is flagged
     assert viewer.changes == 0
+
+
+@pytest.mark.train
+@pytest.mark.parametrize("clip", ["interlaced", "combed", "film", "progressive"])
+def test_pictures_on_a_device_are_seen_as_those_on_the_host_and_copied_for_the_filter_alone(
+    clips: dict[str, Path], clip: str
+) -> None:
+    pytest.importorskip("torch", reason="needs the train extra")
+    here = [replace(d, picture=d.picture.reformat(format="nv12")) for d in decoded(clips[clip])]
+    there = [OnDevice(d.picture) for d in here]
+    shown_here, shown_there = [], []
+    for_host, for_device = Viewer(), Viewer()
+    for picture, held in zip(here, there, strict=True):
+        shown_here += for_host.push(picture)
+        shown_there += for_device.push(replace(picture, picture=cast(av.VideoFrame, held)))
+    assert for_device.format == for_host.format
+    assert for_device.format is not None
+    assert for_device.format.pixel_format == "nv12"
+    filtered = for_device.format.deinterlaced
+    assert {held.copies for held in there} == {int(filtered)}
+    for ours, theirs in zip(shown_there, shown_here, strict=True):
+        assert isinstance(ours.picture, OnDevice) is not filtered
+        np.testing.assert_array_equal(ours.picture.to_ndarray(), theirs.picture.to_ndarray())
 
 
 def test_pictures_of_a_source_say_their_shape(tmp_path: Path) -> None:
