@@ -63,6 +63,13 @@ class AlertDelivery:
         if self._on_alert is not None:
             self._on_alert(event)
 
+    def withdraw(self, events: Iterable[AlertEvent]) -> None:
+        """Tells clears of what is no longer looked at, and ends the evidence of it."""
+        for event in events:
+            if self.evidence is not None:
+                self.evidence.close(event)
+            self.take(event)
+
     def resume(self, raised: Iterable[AlertEvent]) -> None:
         """What an earlier run left raised is raised still."""
         self._active = {(event.stream, event.rule): self._with_still(event) for event in raised}

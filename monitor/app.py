@@ -10,8 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import secrets
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -19,27 +17,20 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
-
-import psutil
 
 from engines.base import FeatureEngine
-from engines.errors import EngineError
 from monitor.alert_delivery import AlertDelivery
-from monitor.config import Config, LoadedConfig, StreamSection
+from monitor.bulletins import Bulletins
+from monitor.config import Config, LoadedConfig
 from monitor.config_changes import prepare
 from monitor.config_checks import broker_tls, tls_mark
 from monitor.config_reload import ConfigReload
 from monitor.core.alert_book import AlertBook
-from monitor.core.histogram import Histogram
-from monitor.core.identifiers import uuid7
-from monitor.core.record import record_of
-from monitor.core.repeats import RepeatLimit
 from monitor.core.shedding import Shedding
+from monitor.engine_watch import EngineWatch
 from monitor.errors import MonitorError, UsageError
 from monitor.evidence import EvidenceDesk
 from monitor.home_assistant import HomeAssistant
-from monitor.ingest.redact import redact
 from monitor.ingest.source_thread import SourceThread
 from monitor.instruments import read_broker, read_engine, read_histogram, read_stream, read_webhooks
 from monitor.observe.loop_lag import LoopLag
@@ -48,25 +39,24 @@ from monitor.observe.readings import Reading
 from monitor.observe.service_manager import ServiceManager
 from monitor.pipeline.batcher import Batcher
 from monitor.pipeline.bundle_scoring import BundleScoring
-from monitor.pipeline.fallback import FallbackEngine
 from monitor.pipeline.inference import InferenceThread
 from monitor.pipeline.load import LOOK_S, LoadWatch
 from monitor.pipeline.reader import ThreadReaders
 from monitor.pipeline.reader_process import ProcessReaders
 from monitor.pipeline.reader_server import ReaderServer
 from monitor.pipeline.stream_task import StreamTask
-from monitor.publish import wire
 from monitor.publish.embedded import EmbeddedBroker
 from monitor.publish.mqtt import BrokerAddress, MqttPublisher
 from monitor.publish.schemas import schema_text
+from monitor.roster import Roster
 from monitor.rules import StreamRules, rules_of
 from monitor.store.alert_log import AlertLog
 from monitor.store.evidence import EvidenceFolder
 from monitor.store.history import History
 from monitor.store.standing import Standing
-from monitor.stream_plan import plan_of
+from monitor.stream_plan import StreamPlan, plan_of
 from monitor.turns import in_turns
-from monitor.types import AlertEvent, Health, Problem, Status, StreamId, StreamInfo, StreamState
+from monitor.types import AlertEvent, Problem, StreamId, StreamState
 from monitor.web.server import DashboardServer
 from monitor.webhooks import Webhooks
 
@@ -74,16 +64,10 @@ log = logging.getLogger("vqwatch.app")
 
 #: An orderly end takes at most this long; what is not done then is left to the operating system.
 SHUTDOWN_S = 5.0
-_HEALTH_S = 10
 #: Up to this rate the pictures that others refer to are enough: encoders rarely put more than seven others in a row.
 _DECODE_IN_PART_FPS = 5.0
-#: A batch takes milliseconds; one that takes this long will not come back.
-_ENGINE_HANGS_S = 10.0
-_LATENCIES_S = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
 #: Seconds of a changed stream that an operator accepts: as many as a quality alert takes to be raised.
 _ACCEPTED_S = 10
-#: A failed engine that failed no more for this long works again.
-_ENGINE_STEADY_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +117,6 @@ class Monitor:
         self._source = source
         #: Set once an orderly end was asked for.
         self.stopping = asyncio.Event()
-        self._started_s = time.monotonic()
         # Heads of all rates are read before anything runs: a rate that is needed must not turn out to be broken.
         self._lower = scoring.lower(config.sampling.shed_to)
         if self._lower and float(self._lower[-1].scoring.fps) <= _DECODE_IN_PART_FPS:
@@ -143,30 +126,27 @@ class Monitor:
             engine, scoring.head, scoring.domain, lower=[rung.head for rung in self._lower]
         )
         self._batcher = Batcher(self._inference, max_batch=config.engine.max_batch, max_wait_s=config.engine.max_wait)
-        self._batcher.on_failure = self._engine_failed
-        self._repeats = RepeatLimit()
-        self._engine_repeats = RepeatLimit()
-        #: The newest failure of the engine, and when; None once it has worked again for a while.
-        self._engine_error: EngineError | None = None
-        self._engine_failed_s = 0.0
-        #: Samples a second and the engine's busy share, as they were last told.
-        self._rates = (0.0, 0.0)
+        self._engine_watch = EngineWatch(self._inference, self._batcher)
         self._reader_server = ReaderServer() if config.ingest.readers == "processes" else None
         self._version = version("vqwatch")
         self._lag = LoopLag()
-        self._latency = Histogram(_LATENCIES_S)
         self._service_manager = ServiceManager()
-        self._process = psutil.Process(os.getpid())
-        self._rules = {StreamId(section.id): rules_of(config, section) for section in config.streams}
-        self._plans = {StreamId(section.id): plan_of(config, section) for section in config.streams}
         self._tls, self._tls_mark = broker_tls(config.broker), tls_mark(config.broker)
-        #: Where the numbers of a stream's events go on, should it come back.
-        self._next_seq: dict[StreamId, int] = {}
-        self._running: dict[StreamId, asyncio.Task[None]] = {}
-        self._leaving: set[asyncio.Task[None]] = set()
-        self._streams_changed = asyncio.Event()
         self._reload: ConfigReload | None = None
-        self.streams: dict[StreamId, StreamTask] = {}
+        durable = config.data_dir is not None
+        self._alerts = AlertDelivery(
+            lambda settled: Webhooks(config.webhooks, config.node, durable=durable, on_settled=settled), on_alert
+        )
+        self.webhooks = self._alerts.webhooks
+        self._roster = Roster(
+            {StreamId(section.id): plan_of(config, section) for section in config.streams},
+            {StreamId(section.id): rules_of(config, section) for section in config.streams},
+            self._task_of,
+            self._batcher,
+            self._alerts,
+            self._removed,
+        )
+        self.streams = self._roster.streams
         self._load = LoadWatch(
             Shedding(
                 [float(rung.scoring.fps) for rung in (scoring, *self._lower)],
@@ -176,15 +156,10 @@ class Monitor:
             self._inference,
             enabled=config.sampling.shed,
         )
-        self.states: dict[StreamId, StreamState] = {}
-        durable = config.data_dir is not None
-        self._alerts = AlertDelivery(
-            lambda settled: Webhooks(config.webhooks, config.node, durable=durable, on_settled=settled), on_alert
-        )
-        self.webhooks = self._alerts.webhooks
         self._history: History | None = None
         self._evidence: EvidenceDesk | None = None
         self._publisher: MqttPublisher | None = None
+        self._bulletins: Bulletins | None = None
         self._home_assistant: HomeAssistant | None = None
         self.mqtt_port: int | None = None
         self.ws_port: int | None = None
@@ -233,6 +208,18 @@ class Monitor:
                     protocol="3.1.1" if broker.embedded else broker.protocol,
                     on_delivered=self._alerts.delivered,
                 )
+                self._bulletins = bulletins = Bulletins(
+                    publisher,
+                    self.streams,
+                    self._scoring,
+                    self._inference,
+                    self._engine,
+                    self._load,
+                    self._lag,
+                    self._alerts,
+                    self._history,
+                    self._on_state,
+                )
                 self._add_streams()
                 self._home_assistant = HomeAssistant(publisher, self._version)
                 self._home_assistant.update(self._config.home_assistant, self.streams)
@@ -243,10 +230,11 @@ class Monitor:
                 await stack.enter_async_context(self.webhooks.running())
                 await stack.enter_async_context(_background(self._lag.run(), "vqwatch.loop_lag", cancel=True))
                 batching = await stack.enter_async_context(_background(self._batcher.run(), "vqwatch.batcher"))
-                seconds = await stack.enter_async_context(_background(self._seconds(), "vqwatch.seconds", cancel=True))
-                await stack.enter_async_context(_background(self._watch_load(), "vqwatch.load", cancel=True))
-                for id_ in self.streams:
-                    self._start(id_)
+                seconds = await stack.enter_async_context(
+                    _background(self._seconds(bulletins), "vqwatch.seconds", cancel=True)
+                )
+                await stack.enter_async_context(_background(self._watch_load(bulletins), "vqwatch.load", cancel=True))
+                self._roster.start_all()
                 if self._source is not None:
                     self._reload = ConfigReload(self._source.load, self._source.files, self._take)
                     await stack.enter_async_context(
@@ -259,7 +247,7 @@ class Monitor:
                 )
                 log.info(
                     "event=started node=%s streams=%d model=%s engine=%s precision=%s mqtt=%s",
-                    self._config.node, len(self._running), self._scoring.bundle.model_id,
+                    self._config.node, len(self.streams), self._scoring.bundle.model_id,
                     self._engine.info.name, self._engine.info.precision, address,
                 )  # fmt: skip
                 try:
@@ -267,7 +255,7 @@ class Monitor:
                 finally:
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(SHUTDOWN_S):
-                            await self._shut_down(batching)
+                            await self._shut_down(batching, publisher, bulletins)
         finally:
             self._inference.close()
         log.info("event=stopped")
@@ -313,48 +301,37 @@ class Monitor:
             for destination, event in self.webhooks.gone(owed):
                 ledger.delivered(event, destination)
             self.webhooks.resume(standing.active.values(), owed)
-            watched = {(id_, rule.name) for id_, alerting in self._rules.items() for rule in alerting.rules}
-            for event in standing.close_orphans(watched, time.time()):
-                if self._evidence is not None:
-                    self._evidence.close(event)
-                self._alerts.take(event)
+            self._alerts.withdraw(standing.close_orphans(self._roster.watched, time.time()))
             if standing.active or ledger.standing.undelivered:
                 log.info(
                     "event=resumed active=%d undelivered=%d", len(standing.active), len(ledger.standing.undelivered)
                 )
             self._alerts.resume(standing.active.values())
-            self._next_seq = dict(standing.next_seq)
-        for section in self._config.streams:
-            self._add(section, standing)
+        self._roster.add_all(standing)
         # A broker may still hold what an earlier run had raised.
         self._alerts.publish_active()
 
-    def _add(self, section: StreamSection, standing: Standing) -> None:
-        id_ = StreamId(section.id)
-        plan = self._plans[id_]
-        alerting = self._rules[id_]
-        server = self._reader_server
-        book = AlertBook(
-            id_,
-            alerting.rules,
-            _new_alert_id,
-            next_seq=standing.next_seq.get(id_, 1),
-            active=standing.active_on(id_),
-            now_s=time.monotonic(),
-            utc_s=time.time(),
-            maintenance=alerting.maintenance,
-        )
-        self.streams[id_] = StreamTask(
+    def _task_of(self, plan: StreamPlan, alerting: StreamRules, book: AlertBook) -> StreamTask:
+        server, bulletins = self._reader_server, self._bulletins
+        assert bulletins is not None
+        return StreamTask(
             plan.settings,
             plan.feed.connect,
             self._scoring,
             self._batcher,
             book,
-            on_info=self._publish_info,
+            on_info=bulletins.tell_info,
             expected=alerting.expected,
             lower=self._lower,
             readers=ThreadReaders if server is None else partial(ProcessReaders, server),
         )
+
+    def _removed(self, id_: StreamId) -> None:
+        assert self._bulletins is not None
+        self._bulletins.tell_removed(id_)
+        log.info("stream=%s event=removed", id_)
+        if self._on_removed is not None:
+            self._on_removed(id_)
 
     def _dashboard(self) -> DashboardServer:
         http = self._config.http
@@ -387,29 +364,28 @@ class Monitor:
     def _problems(self) -> list[Problem]:
         """Why the monitor does not do its work; streams that are down are not among it, to say so is its work."""
         problems = []
-        publisher, running_s = self._publisher, self._inference.running_s
+        publisher = self._publisher
         if publisher is not None and not publisher.counts.connected:
             code = str(publisher.trouble_code or "connecting")
             problems.append(Problem("broker", code, publisher.trouble or "not connected yet"))
-        if self._engine_error is not None:
-            problems.append(Problem("engine", "failed", redact(str(self._engine_error))))
-        elif running_s > _ENGINE_HANGS_S:
-            problems.append(Problem("engine", "hangs", f"it has been at one batch for {running_s:.0f} s"))
-        return problems
+        engine = self._engine_watch.problem()
+        return problems if engine is None else [*problems, engine]
 
     def _reading(self) -> Reading:
         """What the metrics page shows now."""
+        assert self._bulletins is not None
+        states = self._bulletins.states
         return Reading(
             version=self._version,
             model=self._scoring.bundle.model_id,
             node=self._config.node,
-            streams=[read_stream(task, self.states.get(id_)) for id_, task in self.streams.items()],
+            streams=[read_stream(task, states.get(id_)) for id_, task in self.streams.items()],
             engine=read_engine(self._inference, self._batcher),
             broker=read_broker(self._publisher),
             loop_lag_s=self._lag.percentile_ms(0.99) / 1000,
             abandoned_threads=SourceThread.abandoned_count(),
             shed=self._load.shed,
-            latency_s=read_histogram(self._latency),
+            latency_s=read_histogram(self._bulletins.latency),
             ledger=None if self._alerts.ledger is None else self._alerts.ledger.trouble is None,
             history=None if self._history is None else self._history.trouble is None,
             evidence=None if self._evidence is None else self._evidence.folder.trouble is None,
@@ -418,63 +394,50 @@ class Monitor:
             config=None if self._reload is None else self._reload.reading,
         )
 
-    def _start(self, id_: StreamId) -> None:
-        self._running[id_] = asyncio.create_task(self.streams[id_].run(), name=f"vqwatch.stream[{id_}]")
-        self._streams_changed.set()
-
     async def _until_over(self, parts: list[asyncio.Task[None]], duration_s: float | None) -> None:
         """Waits for stop, time, the end of all files, or a part that died (whose error is raised)."""
         stopping = asyncio.create_task(self.stopping.wait(), name="vqwatch.stop")
-        changed = asyncio.create_task(self._streams_changed.wait(), name="vqwatch.changed")
+        over = asyncio.create_task(self._roster.over(), name="vqwatch.over")
         try:
             async with asyncio.timeout(duration_s):
-                while True:
-                    waiting: set[asyncio.Task[Any]] = {stopping, changed, *parts, *self._leaving}
-                    waiting |= {task for task in self._running.values() if not task.done()}
-                    done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                    for task in done:
-                        task.result()
-                    self._leaving -= done
-                    if changed in done:
-                        self._streams_changed.clear()
-                        changed = asyncio.create_task(self._streams_changed.wait(), name="vqwatch.changed")
-                    if stopping in done or all(task.done() for task in self._running.values()):
-                        return
+                done, _ = await asyncio.wait({stopping, over, *parts}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
         except TimeoutError:
             return
         finally:
             stopping.cancel()
-            changed.cancel()
+            over.cancel()
 
-    async def _shut_down(self, batching: asyncio.Task[None]) -> None:
+    async def _shut_down(self, batching: asyncio.Task[None], publisher: MqttPublisher, bulletins: Bulletins) -> None:
         self._service_manager.stopping()
-        for stream in self.streams.values():
-            stream.stop()
-        await asyncio.gather(*self._running.values(), *self._leaving, return_exceptions=True)
+        await self._roster.stop()
         self._batcher.close()
         if not batching.done():
             await batching
-        self._watch_engine()
-        await in_turns(self.streams, self._publish_stream)
+        self._engine_watch.look()
+        await in_turns(self.streams, bulletins.tell_stream)
         if self._alerts.ledger is not None:
             await self._alerts.ledger.flush(SHUTDOWN_S / 5)
         # Side by side: a webhook that is slow to the end takes no time of the publisher's.
-        closing = self.webhooks.close(SHUTDOWN_S / 2)
-        if self._publisher is None:
-            await closing
-        else:
-            await asyncio.gather(closing, self._publisher.close(SHUTDOWN_S / 2))
+        await asyncio.gather(self.webhooks.close(SHUTDOWN_S / 2), publisher.close(SHUTDOWN_S / 2))
 
-    # --- a few times a second ---
+    async def _seconds(self, bulletins: Bulletins) -> None:
+        due = time.monotonic()
+        while True:
+            due += 1.0
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            if time.monotonic() - due > 5.0:
+                due = time.monotonic()  # the machine slept; do not make up for it
+            self._engine_watch.look()
+            await bulletins.second()
 
-    async def _watch_load(self) -> None:
+    async def _watch_load(self, bulletins: Bulletins) -> None:
         while True:
             await asyncio.sleep(LOOK_S)
             if self._load.look():
                 # Told at once; the streams' states follow within their second.
-                self._publish_health(*self._rates)
-
-    # --- the configuration has changed ---
+                bulletins.tell_health()
 
     async def _take(self, wanted: Config) -> str:
         """Applies another configuration, touching only what differs; says what that was.
@@ -488,25 +451,7 @@ class Monitor:
         if self.stopping.is_set():
             return "nothing, since the monitor ends"
         before, self._config = self._config, prepared.config
-        plans, rules = self._plans, self._rules
-        self._plans, self._rules = prepared.plans, prepared.rules
-        gone = [id_ for id_ in plans if id_ not in prepared.plans]
-        for id_ in gone:
-            self._remove(id_)
-        added = reconnected = rerules = 0
-        for section in prepared.config.streams:
-            id_ = StreamId(section.id)
-            if id_ not in plans:
-                self._add(section, Standing(next_seq=self._next_seq))
-                self._start(id_)
-                added += 1
-                continue
-            if prepared.rules[id_] != rules[id_]:
-                self._change_rules(id_, rules[id_])
-                rerules += 1
-            if prepared.plans[id_] != plans[id_]:
-                self._change_source(section)
-                reconnected += 1
+        change = self._roster.change(prepared.plans, prepared.rules)
         self._load.prioritise({section.id: section.priority for section in prepared.config.streams})
         outputs = self.webhooks.change(prepared.config.webhooks)
         if self._home_assistant is not None:
@@ -520,7 +465,7 @@ class Monitor:
             keys = ",".join(prepared.needs_restart)
             log.warning("event=config_needs_restart keys=%s these keep their values until a restart", keys)
         return (
-            f"added={added} removed={len(gone)} reconnected={reconnected} rules={rerules} "
+            f"added={change.added} removed={change.removed} reconnected={change.reconnected} rules={change.rules} "
             f"outputs={','.join(outputs) or '-'}"
         )
 
@@ -529,165 +474,6 @@ class Monitor:
         broker = self._config.broker
         if self._publisher is not None:
             self._publisher.redirect(broker.address, tls, broker.protocol)
-
-    def _remove(self, id_: StreamId) -> None:
-        stream = self.streams.pop(id_)
-        stream.stop()
-        self._leaving.add(asyncio.create_task(self._left(stream, self._running.pop(id_))))
-        self._streams_changed.set()
-        self._withdraw(stream.book.withdraw(time.monotonic(), time.time()))
-        self._next_seq[id_] = stream.book.next_seq
-        self.states.pop(id_, None)
-        publisher = self._publisher
-        assert publisher is not None
-        for message in wire.removal_messages(publisher.topics, id_):
-            publisher.offer(message)
-        log.info("stream=%s event=removed", id_)
-        if self._on_removed is not None:
-            self._on_removed(id_)
-
-    async def _left(self, stream: StreamTask, running: asyncio.Task[None]) -> None:
-        """Lets a stream that is no longer watched end."""
-        await running
-        self._batcher.remove(stream.scored)
-
-    def _change_rules(self, id_: StreamId, before: StreamRules) -> None:
-        stream, alerting = self.streams[id_], self._rules[id_]
-        events = stream.book.change(alerting.rules, time.monotonic(), time.time(), alerting.maintenance)
-        if alerting.expected != before.expected:
-            stream.change_expected(alerting.expected)
-        for event in events:
-            self._alerts.take(event)
-
-    def _change_source(self, section: StreamSection) -> None:
-        id_ = StreamId(section.id)
-        stream, plan = self.streams[id_], self._plans[id_]
-        self._withdraw(stream.book.withdraw(time.monotonic(), time.time(), plan.unseen))
-        if not self._running[id_].done():
-            stream.change_source(plan.settings, plan.feed.connect)
-            return
-        # A file that was over: another begins, under the same name.
-        self._batcher.remove(stream.scored)
-        self._add(section, Standing(dict(self._events_up(id_)), next_seq={id_: stream.book.next_seq}))
-        self._start(id_)
-
-    def _withdraw(self, events: Iterable[AlertEvent]) -> None:
-        """Publishes clears of what is no longer looked at, and ends the evidence of it."""
-        for event in events:
-            if self._evidence is not None:
-                self._evidence.close(event)
-            self._alerts.take(event)
-
-    def _events_up(self, id_: StreamId) -> Iterable[tuple[str, AlertEvent]]:
-        return ((event.id, event) for event in self.streams[id_].book.active)
-
-    # --- once a second ---
-
-    async def _seconds(self) -> None:
-        due = time.monotonic()
-        count = 0
-        samples, at_s, busy_s = 0, time.monotonic(), 0.0
-        while True:
-            due += 1.0
-            await asyncio.sleep(max(0.0, due - time.monotonic()))
-            if time.monotonic() - due > 5.0:
-                due = time.monotonic()  # the machine slept; do not make up for it
-            self._watch_engine()
-            await in_turns(self.streams, self._publish_stream)
-            count += 1
-            if count % _HEALTH_S == 1:
-                now = time.monotonic()
-                rate = (self._inference.samples - samples) / max(1e-3, now - at_s)
-                busy = (self._inference.busy_s - busy_s) / max(1e-3, now - at_s)
-                samples, at_s, busy_s = self._inference.samples, now, self._inference.busy_s
-                self._rates = rate, busy
-                self._publish_health(rate, busy)
-
-    def _publish_stream(self, id_: StreamId, stream: StreamTask) -> None:
-        """Tells a stream's second to all who are to know it."""
-        publisher = self._publisher
-        assert publisher is not None
-        second = stream.second(time.time())
-        self.states[id_] = second.state
-        if second.state.lag_ms is not None and second.state.score is not None:
-            self._latency.observe(second.state.lag_ms / 1000)
-        publisher.offer(wire.state_message(publisher.topics, id_, second.state))
-        if self._history is not None:
-            self._history.append(id_, record_of(second.state, second.metrics))
-        if self._evidence is not None:
-            for found in second.evidence:
-                self._evidence.keep(found, second.state, stream.info)
-        for event in second.events:
-            self._alerts.take(event)
-        if self._on_state is not None:
-            self._on_state(id_, second.state)
-        lost = stream.scored.unaccounted()
-        if not 0 <= lost <= 1:
-            suppressed = self._repeats.tell(("ticks", id_), time.monotonic())
-            if suppressed is not None:
-                log.error(
-                    "stream=%s event=bug suppressed=%d %d ticks are neither scored, dropped nor in flight",
-                    id_, suppressed, lost,
-                )  # fmt: skip
-
-    def _publish_info(self, id_: StreamId, info: StreamInfo) -> None:
-        if id_ not in self.streams:
-            # Its last connection was made while it was removed.
-            return
-        publisher = self._publisher
-        assert publisher is not None
-        engine = self._engine.info
-        payload = wire.info_payload(
-            info,
-            model=self._scoring.bundle.model_id,
-            engine=engine.name,
-            precision=str(engine.precision),
-            sample_fps=float(self._scoring.scoring.fps),
-            input_mode=str(self._scoring.input.mode),
-        )
-        publisher.offer(wire.info_message(publisher.topics, id_, payload))
-
-    def _publish_health(self, samples_per_s: float, busy: float) -> None:
-        publisher = self._publisher
-        assert publisher is not None
-        health = Health(
-            ts=int(time.time() * 1000),
-            uptime_s=time.monotonic() - self._started_s,
-            streams=len(self.streams),
-            streams_ok=sum(s.status is Status.OK for s in self.states.values()),
-            samples_per_s=samples_per_s,
-            engine=self._engine.info.name,
-            engine_busy=min(1.0, busy),
-            outbox=publisher.counts.pending,
-            rss_mb=(self._process.memory_info().rss + sum(task.reader_bytes for task in self.streams.values())) / 1e6,
-            loop_lag_ms=self._lag.percentile_ms(0.99),
-            shed=self._load.shed,
-            ledger=_keeping(self._alerts.ledger),
-            history=_keeping(self._history),
-            degraded=self._engine.degraded if isinstance(self._engine, FallbackEngine) else None,
-        )
-        publisher.offer(wire.health_message(publisher.topics, health))
-
-    def _engine_failed(self, error: EngineError) -> None:
-        self._engine_error, self._engine_failed_s = error, time.monotonic()
-        suppressed = self._engine_repeats.tell("failed", self._engine_failed_s)
-        if suppressed is not None:
-            log.error("event=engine_failed suppressed=%d %s", suppressed, error)
-
-    def _watch_engine(self) -> None:
-        """Notices that the engine works again: an engine that fails now and then has not recovered in between."""
-        quiet_s = time.monotonic() - self._engine_failed_s
-        if self._engine_error is not None and self._batcher.trouble is None and quiet_s >= _ENGINE_STEADY_S:
-            self._engine_error = None
-            log.warning("event=engine_recovered suppressed=%d", self._engine_repeats.settle())
-
-
-def _keeping(store: AlertLog | History | None) -> str | None:
-    return None if store is None else "ok" if store.trouble is None else "memory"
-
-
-def _new_alert_id() -> str:
-    return uuid7(time.time_ns() // 1_000_000, secrets.randbits(74))
 
 
 def stream_ids(urls: Iterable[str], ids: list[str]) -> list[str]:

@@ -260,4 +260,4 @@ async def test_random_edits_touch_what_they_say_and_invalid_ones_nothing(
             f"{VALID} valid edits, {INVALID} invalid ones; the stream beside them: {kept.seq - first.seq} s,"
             f" {kept.samples - first.samples} samples scored, {kept.dropped - first.dropped} dropped"
         )
-        assert len(operator.monitor._batcher._streams) - len(operator.monitor._leaving) == len(data["streams"])
+        assert len(operator.monitor._batcher._streams) - len(operator.monitor._roster.leaving) == len(data["streams"])
