@@ -6,34 +6,35 @@ import asyncio
 import logging
 import random
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from monitor.core.alert_book import AlertBook
-from monitor.core.audio_level import AudioFacts, silence_s
+from monitor.core.audio_level import silence_s
 from monitor.core.backoff import Backoff
 from monitor.core.bands import band_of
 from monitor.core.baseline import Baseline
-from monitor.core.cadence import CadenceWatch
 from monitor.core.evidence import AlertTrail, Evidence, Moment, Still
 from monitor.core.expected_format import ExpectedFormat
 from monitor.core.loops import LONGEST_LOOP_S
 from monitor.core.metrics import stream_metrics
-from monitor.core.progress import Limits, Stall
+from monitor.core.progress import Limits
+from monitor.core.recent_counts import RecentCounts
 from monitor.core.repeats import RepeatLimit
-from monitor.core.stream_state import Event, Judgement, Link, Observation, StreamStateMachine
+from monitor.core.stream_state import Event, Link, Observation, StreamStateMachine
 from monitor.errors import SourceCode, SourceError
 from monitor.ingest.mailbox import Mailbox, OverflowPolicy
 from monitor.ingest.source_thread import Source
 from monitor.pipeline.batcher import Batcher
 from monitor.pipeline.bundle_scoring import BundleScoring
 from monitor.pipeline.deinterlacer import Deinterlace
+from monitor.pipeline.feed_format import FeedFormat
 from monitor.pipeline.reader import Reader, ReaderEvents, Readers, ReaderSetup, Readings, ThreadReaders
 from monitor.pipeline.sampler import SamplerCounts
 from monitor.pipeline.scored_stream import ScoredStream
 from monitor.pipeline.stills import StillRing
+from monitor.pipeline.stream_log import StreamLog
 from monitor.types import (
     AlertEvent,
     Condition,
@@ -55,16 +56,11 @@ _WATCH_S = 0.25
 _PERMANENT_RETRY_S = 4.0
 #: How long samples that came in before the end may take to be scored.
 _DRAIN_S = 1.0
-#: Seconds over which the share of corrupt pictures is taken.
-_CORRUPT_WINDOW_S = 10
 #: Samples wait no longer than this while not all can be scored: with the look-ahead a score stays younger than 3 s.
 _HURRY_S = 1.0
-_FPS_WINDOW_S = 5
 _BUG = "bug"
 #: Why a connection may have ended.
 RECONNECT_REASONS = (*map(str, SourceCode), _BUG)
-#: A measured rate this much off the one that was told is told again.
-_RATE_CHANGE = 0.0005
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +93,6 @@ class StreamSettings:
     stills_s: float = 0.0
     still_width: int = 320
     deinterlace: Deinterlace = Deinterlace.AUTO
-
-
-@dataclass(slots=True)
-class _Counters:
-    """One second's readings, for windows over the last seconds."""
-
-    at_s: float
-    frames: int
-    damaged: int
-    received: int
 
 
 @dataclass(slots=True)
@@ -164,10 +150,9 @@ class StreamTask:
         self._bundle = scoring
         self._batcher = batcher
         self.book = book
-        self._on_info = on_info
-        self._expected = expected
-        self._mismatch: int | None = None
         self._clock = clock
+        self._repeats = RepeatLimit()
+        self._format = FeedFormat(self.id, on_info, expected, self._repeats, clock)
         self._loop = asyncio.get_running_loop()
         self._rungs = (scoring, *lower)
         self._rung = 0
@@ -193,19 +178,14 @@ class StreamTask:
         self._seq = 0
         self._lag_ms: float | None = None
         self._lag_tick: tuple[int, int] | None = None
-        self._history: deque[_Counters] = deque(maxlen=_CORRUPT_WINDOW_S + 1)
-        self._judgement: Judgement | None = None
-        self._silent = False
-        self._hears = False
+        self._recent = RecentCounts()
+        self._log = StreamLog(self.id)
         self._received = self._received_total = 0
         #: Unix time at which its newest picture arrived; None before the first.
         self.last_frame_at: float | None = None
-        self._cadence = CadenceWatch()
-        self._repeats = RepeatLimit()
         #: The pictures of its last seconds; None where none are kept.
         self.stills = StillRing(settings.stills_s) if settings.stills_s > 0 else None
         self._trail = None if self.stills is None else AlertTrail(book, self.stills.near)
-        self.info: StreamInfo | None = None
         #: Connections that ended and were followed by another attempt, by why they ended.
         self.reconnects = dict.fromkeys(RECONNECT_REASONS, 0)
         #: Set when a file came to its end.
@@ -234,15 +214,16 @@ class StreamTask:
     @property
     def silent(self) -> bool | None:
         """Whether its sound is; None where none is decoded."""
-        return self._silent if self._hears else None
+        return self._log.silent
+
+    @property
+    def info(self) -> StreamInfo | None:
+        """What it is; None before its first connection."""
+        return self._format.info
 
     def bitrate_bps(self) -> float | None:
         """Bits a second that arrived over the last ten; None before the second second."""
-        if len(self._history) < 2:
-            return None
-        first, last = self._history[0], self._history[-1]
-        elapsed_s = last.at_s - first.at_s
-        return 8 * (last.received - first.received) / elapsed_s if elapsed_s > 0 else None
+        return self._recent.bitrate_bps
 
     @property
     def live(self) -> bool:
@@ -290,11 +271,7 @@ class StreamTask:
 
     def change_expected(self, expected: ExpectedFormat | None) -> None:
         """Compares the feed with something else from here on."""
-        self._expected = expected
-        # Where nothing is expected, nothing differs: an alert that is up clears.
-        self._mismatch = 0 if expected is None else None
-        if self.info is not None:
-            self._compare(self.info)
+        self._format.expect(expected)
 
     async def run(self) -> None:
         """Connects, again and again, until stopped or a file is over."""
@@ -342,7 +319,7 @@ class StreamTask:
         self._machine = StreamStateMachine(self._clock(), limits=settings.limits)
         self._backoff = Backoff(cap_s=settings.max_backoff_s, rng=self._rng)
         self._baseline = Baseline()
-        self.info = None
+        self._format.forget()
 
     async def _drain(self) -> None:
         """Lets what came in be scored; what a slow engine has not got to by then is dropped at shutdown."""
@@ -433,22 +410,7 @@ class StreamTask:
 
     def _opened(self, info: StreamInfo) -> None:
         self._note_open(self._clock())
-        self.info = info
-        log.info(
-            "stream=%s event=opened codec=%s size=%dx%d fps=%s",
-            self.id, info.codec, info.width, info.height, "?" if info.fps is None else f"{info.fps:.3f}",
-        )  # fmt: skip
-        self._compare(info)
-        self._on_info(self.id, info)
-
-    def _compare(self, info: StreamInfo) -> None:
-        if self._expected is None:
-            return
-        found = self._expected.mismatches(info)
-        suppressed = self._repeats.tell(("format_mismatch", *found), self._clock()) if found else None
-        if suppressed is not None:
-            log.warning("stream=%s event=format_mismatch suppressed=%d %s", self.id, suppressed, "; ".join(found))
-        self._mismatch = len(found)
+        self._format.opened(info)
 
     def _ended(self, error: Exception | None) -> None:
         code = error.code if isinstance(error, SourceError) else None
@@ -530,34 +492,35 @@ class StreamTask:
         if self._reader is not None:
             self._received_total += readings.received - self._received
             self._received = readings.received
-        self._history.append(_Counters(now, counts.frames, counts.corrupt, self._received_total))
+        self._recent.push(now, frames=counts.frames, damaged=counts.corrupt, received=self._received_total)
         newest = self.scored.newest
         if readings.latest is not None:
             self.last_frame_at = now_utc - max(0.0, now - readings.latest[1])
-        self._tell_changes(readings)
+        self._format.look(readings)
         # The detectors' results do not wait for the engine: a picture is black or frozen whoever scores it.
         latest = readings.latest
         age_s = self.age_s()
-        corrupt_share = self._corrupt_share()
         seen = Observation(
             facts=latest[0] if latest is not None else PictureFacts(),
             facts_age_s=max(0.0, now - latest[1]) if latest is not None else None,
             sample_age_s=age_s,
-            corrupt_share=corrupt_share,
+            corrupt_share=self._recent.corrupt_share,
             coverage=view.coverage,
             warming_up=view.score is None and view.newest_tick is None,
             shed=shed,
         )
-        judged = self._judge(now, seen)
+        judged = self._machine.judge(now, seen)
+        self._log.state(judged, seen)
         known = judged.status is not Status.UNKNOWN
         healthy = judged.condition is Condition.OK and not shed
         drop = self._baseline.push(view.score if known else None, healthy)
         silent_s = silence_s(readings.sound, now)
-        self._tell_silence(readings.sound, silent_s)
-        self._tell_cadence()
+        silent = silent_s is not None and silent_s >= self.settings.limits.still_s
+        self._log.sound(readings.sound, silent=silent)
+        self._log.cadence(counts)
         fps_in = self._fps_in(readings.fps)
         metrics = stream_metrics(
-            judged, seen, view, drop=drop, fps_in=fps_in, format_mismatch=self._mismatch, silence_s=silent_s
+            judged, seen, view, drop=drop, fps_in=fps_in, format_mismatch=self._format.mismatches, silence_s=silent_s
         )
         cause = view.cause if known else None
         cause_p = view.cause_p if known else None
@@ -609,80 +572,11 @@ class StreamTask:
         )
         return self._trail.second(moment, events)
 
-    def _tell_silence(self, sound: AudioFacts | None, silent_s: float | None) -> None:
-        silent = silent_s is not None and silent_s >= self.settings.limits.still_s
-        self._hears = sound is not None
-        if sound is not None and silent != self._silent:
-            levels = ",".join(f"{level:.1f}" for level in sound.levels_dbfs)
-            log.info("stream=%s event=%s levels_dbfs=%s", self.id, "silent" if silent else "sounding", levels)
-            self._silent = silent
-
-    def _tell_cadence(self) -> None:
-        counts = self.counts
-        change = self._cadence.second(counts.ticks, counts.repeated, counts.gaps)
-        if change is None:
-            return
-        event = "even" if change.even else "uneven"
-        log.info("stream=%s event=%s repeated=%d gaps=%d", self.id, event, change.repeats, change.gaps)
-
-    def _judge(self, now: float, seen: Observation) -> Judgement:
-        judged = self._machine.judge(now, seen)
-        before = self._judgement
-        if before is None or (before.status, before.condition, before.stall) != (
-            judged.status, judged.condition, judged.stall
-        ):  # fmt: skip
-            template = "stream=%s event=state status=%s condition=%s"
-            values: list[object] = [self.id, judged.status, judged.condition]
-            if judged.stall is not None:
-                template += " stall=%s"
-                values.append(judged.stall)
-            if judged.stall is Stall.LOOP and seen.facts.loop_period_s is not None:
-                template += " period=%.2fs"
-                values.append(seen.facts.loop_period_s)
-            log.info(template, *values)
-        self._judgement = judged
-        return judged
-
-    def _corrupt_share(self) -> float | None:
-        first, last = self._history[0], self._history[-1]
-        frames = last.frames - first.frames
-        # Damaged pictures that never came out are no frames.
-        return min(1.0, (last.damaged - first.damaged) / frames) if frames > 0 else None
-
     def _fps_in(self, measured: float | None) -> float | None:
         """The source's frame rate by its time stamps; 0 while no video comes, its arrival where it has no stamps."""
         if self._reader is None or self._machine.link is not Link.LIVE:
             return None if self.counts.frames == 0 else 0.0
-        return measured or self._arrival_rate()
-
-    def _arrival_rate(self) -> float | None:
-        last = self._history[-1]
-        first = self._history[max(0, len(self._history) - 1 - _FPS_WINDOW_S)]
-        elapsed = last.at_s - first.at_s
-        return (last.frames - first.frames) / elapsed if elapsed > 0 else None
-
-    def _tell_changes(self, readings: Readings) -> None:
-        """Tells what the stream is once more when its pictures or its measured rate are not what was told."""
-        told = self.info
-        if told is None or readings.format is None:
-            return
-        now = told.showing(readings.format)
-        measured = readings.fps if readings.fps_settled else None
-        if measured is not None and (told.fps is None or abs(measured - told.fps) > _RATE_CHANGE * told.fps):
-            now = replace(now, fps=measured)
-        if now == told:
-            return
-        # What was not known is no change, and a variable rate would be one each second.
-        changed = [
-            f"{field.name}={getattr(now, field.name)}"
-            for field in fields(now)
-            if field.name != "fps" and getattr(told, field.name) not in (None, getattr(now, field.name))
-        ]
-        if changed:
-            log.info("stream=%s event=format %s", self.id, " ".join(changed))
-        self.info = now
-        self._compare(now)
-        self._on_info(self.id, now)
+        return measured or self._recent.arrival_fps
 
     def _lag(self, view: ScoreView, age_s: float | None) -> float | None:
         """Arrival to publication of the newest sample, fixed when it is first published."""
