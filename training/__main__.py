@@ -31,6 +31,7 @@ COMMANDS = {
     "distort": Command("training.distort", "put one distortion on one clip"),
     "sheets": Command("training.sheets", "draw what each distortion does at each level"),
     "trunk": Command("training.trunk", "train the bundled model's trunk on impaired pictures"),
+    "sizes": Command("training.trunk_sizes", "what the trunk's width and number of patches cost and are worth"),
     "head": Command("training.base_head", "train the bundled model's head on impaired clips"),
     "bundle": Command("training.base_bundle", "make a bundle of a trained trunk and head"),
     "calibrate": Command("training.calibrate", "fit your own ratings into a new bundle"),
