@@ -5,11 +5,10 @@ Part of ``benchmarks.gpu``. A sample is what the engine and the head are given: 
 
 from __future__ import annotations
 
-import time
-from collections.abc import Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -19,8 +18,8 @@ import numpy as np
 from monitor.ingest.hardware import Decoder, device_for, device_that_decoded
 from monitor.ingest.pyav_source import Decoded
 from monitor.pipeline.bundle_scoring import BundleScoring
-from monitor.pipeline.sampler import StreamSampler
-from monitor.types import Sample, StreamId
+from monitor.pipeline.capacity import looped, rate, sampler_of
+from monitor.types import Sample
 
 #: Feeds side by side, each in a thread.
 FEEDS = (1, 8, 32)
@@ -66,31 +65,21 @@ def measure_ways(
         ours = list(islice(samples(clip, scoring, decoder), _COMPARED))
         other = np.mean([np.mean(a.pixels != b.pixels) for a, b in zip(ours, exact, strict=True)])
         side = max(_side_difference(a, b) for a, b in zip(ours, exact, strict=True))
+        by, player = decoded_by(clip, decoder), partial(_player, clip, scoring, decoder)
         for count in feeds:
-            rate, core_s = _rate(clip, scoring, decoder, count, seconds)
-            by = decoded_by(clip, decoder)
-            found.append(Way(str(decoder), by, count, rate, core_s * 1000, float(other), side))
+            part = rate(count, player, seconds)
+            found.append(Way(str(decoder), by, count, part.per_s, part.cpu_s * 1000, float(other), side))
     return found
 
 
-def samples(clip: Path, scoring: BundleScoring, decoder: Decoder) -> Generator[Sample, None, None]:
+def samples(clip: Path, scoring: BundleScoring, decoder: Decoder) -> Iterator[Sample]:
     """Samples of a clip that is played over and over as one feed, as fast as they come."""
     made: list[Sample] = []
-    sampler = StreamSampler(
-        StreamId("way"),
-        scoring.input,
-        scoring.scoring.fps,
-        with_side_channel=scoring.with_side_channel,
-        emit=made.append,
-        on_drop=lambda *_: None,
-    )
-    position, time_base = 0, 1 / Fraction(scoring.scoring.fps)
-    while True:
-        for picture in _pictures(clip, decoder):
-            sampler.push(Decoded(picture, position, time_base, 0.0, False))
-            position += 1
-            yield from made
-            made.clear()
+    sampler, time_base = sampler_of(scoring, made.append), 1 / Fraction(scoring.scoring.fps)
+    for position, picture in enumerate(looped(clip, decoder)):
+        sampler.push(Decoded(picture, position, time_base, 0.0, False))
+        yield from made
+        made.clear()
 
 
 def decoded_by(clip: Path, decoder: Decoder) -> str:
@@ -115,35 +104,17 @@ def ways_table(ways: list[Way]) -> str:
     return "\n".join(lines)
 
 
-def _pictures(clip: Path, decoder: Decoder) -> Iterator[av.VideoFrame]:
-    with av.open(str(clip), hwaccel=device_for(decoder)) as container:
-        stream = container.streams.video[0]
-        stream.thread_type, stream.codec_context.thread_count = "NONE", 1
-        yield from container.decode(stream)
-
-
 def _side_difference(ours: Sample, exact: Sample) -> float:
     if ours.side is None or exact.side is None:
         return 0.0
     return float(np.abs(ours.side - exact.side).max())
 
 
-def _rate(clip: Path, scoring: BundleScoring, decoder: Decoder, feeds: int, seconds: float) -> tuple[float, float]:
-    """Pictures a second of all feeds, and seconds of the CPU a picture."""
-    playing = [samples(clip, scoring, decoder) for _ in range(feeds)]
+def _player(clip: Path, scoring: BundleScoring, decoder: Decoder) -> Callable[[], int]:
+    feed = samples(clip, scoring, decoder)
 
-    def play(feed: Iterator[Sample], for_s: float) -> int:
-        until_s, count = time.monotonic() + for_s, 0
-        while time.monotonic() < until_s:
-            next(feed)
-            count += 1
-        return count
+    def step() -> int:
+        next(feed)
+        return 1
 
-    with ThreadPoolExecutor(feeds) as pool:
-        list(pool.map(play, playing, [seconds / 3] * feeds))
-        started_s, cpu_s = time.monotonic(), time.process_time()
-        count = sum(pool.map(play, playing, [seconds] * feeds))
-        took = count / (time.monotonic() - started_s), (time.process_time() - cpu_s) / count
-    for feed in playing:
-        feed.close()
-    return took
+    return step

@@ -258,7 +258,8 @@ class PictureCutter:
 
     def _chroma_patches(self, native: Planes, values: Plane) -> Plane:
         """One chroma sample a 2x2 luma cell whatever the source's layout, so that 4:2:2 and 4:4:4 look alike."""
-        rows, columns = self._places_of(*native.y.shape).rows, self._places_of(*native.y.shape).columns
+        places = self._places_of(*native.y.shape)
+        rows, columns = places.rows, places.columns
         shift_x, shift_y = native.chroma_shift
         if max(shift_x, shift_y) <= 1:
             cells = values[:: 2 >> shift_y, :: 2 >> shift_x]

@@ -157,7 +157,6 @@ class Monitor:
             enabled=config.sampling.shed,
         )
         self._history: History | None = None
-        self._evidence: EvidenceDesk | None = None
         self._publisher: MqttPublisher | None = None
         self._bulletins: Bulletins | None = None
         self._home_assistant: HomeAssistant | None = None
@@ -278,7 +277,7 @@ class Monitor:
             kept = await stack.enter_async_context(
                 EvidenceFolder(folder, keep_s=wanted.keep, max_bytes=wanted.max_size)
             )
-            self._evidence = self._alerts.evidence = EvidenceDesk(kept, self._config.http.public_url or "")
+            self._alerts.evidence = EvidenceDesk(kept, self._config.http.public_url or "")
 
     async def _broker(self, stack: contextlib.AsyncExitStack) -> BrokerAddress:
         broker = self._config.broker
@@ -345,7 +344,7 @@ class Monitor:
             metrics=MetricsPage(self._reading),
             schema=schema_text,
             history=None if self._history is None else self._history.read,
-            evidence=self._evidence,
+            evidence=self._alerts.evidence,
             accept=self._accept_level if http.accepts else None,
         )
 
@@ -388,8 +387,8 @@ class Monitor:
             latency_s=read_histogram(self._bulletins.latency),
             ledger=None if self._alerts.ledger is None else self._alerts.ledger.trouble is None,
             history=None if self._history is None else self._history.trouble is None,
-            evidence=None if self._evidence is None else self._evidence.folder.trouble is None,
-            evidence_bytes=None if self._evidence is None else self._evidence.folder.size_bytes,
+            evidence=None if self._alerts.evidence is None else self._alerts.evidence.folder.trouble is None,
+            evidence_bytes=None if self._alerts.evidence is None else self._alerts.evidence.folder.size_bytes,
             webhooks=read_webhooks(self.webhooks),
             config=None if self._reload is None else self._reload.reading,
         )

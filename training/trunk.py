@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import json
 import time
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -65,8 +66,16 @@ class Pictures:
         self.uv = torch.from_numpy(np.concatenate([p["uv"] for p in parts]))
         self.labels = torch.from_numpy(np.concatenate([p["label"] for p in parts]))
 
+        self._side = SPEC.grid * SPEC.patch
+
     def __len__(self) -> int:
         return len(self.y)
+
+    def showing(self, grid: int) -> Pictures:
+        """The same, in the same memory, of which ``grid`` patches a side are shown: the first, in their order then."""
+        fewer = copy(self)
+        fewer._side = grid * SPEC.patch
+        return fewer
 
     def batch(self, rows: Tensor, rng: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """(B, 3, 128, 128) uint8 pixels and (B, 3) labels; augmented where a generator is given."""
@@ -75,6 +84,7 @@ class Pictures:
         pixels = torch.cat([y, uv], dim=1)
         if rng is not None:
             pixels = augment(pixels, rng)
+        pixels = pixels[:, :, : self._side, : self._side]
         return pixels.contiguous(memory_format=torch.channels_last), self.labels[rows]
 
 

@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from engines.base import Precision
 from engines.openvino import OpenVinoEngine
@@ -66,28 +64,6 @@ class Row:
     spread: float | None
 
 
-class FewerPatches:
-    """Pictures of which only some patches are shown: the first of each row and column, in their order of the moment.
-
-    Args:
-        pictures: With all their patches.
-        grid: Patches a side that are shown.
-    """
-
-    def __init__(self, pictures: Pictures, grid: int) -> None:
-        self._pictures, self._side = pictures, grid * SPEC.patch
-        self.labels = pictures.labels
-
-    def __len__(self) -> int:
-        return len(self._pictures)
-
-    def batch(self, rows: Tensor, rng: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        """As `training.trunk.Pictures.batch`, smaller."""
-        pixels, labels = self._pictures.batch(rows, rng)
-        smaller = pixels[:, :, : self._side, : self._side]
-        return smaller.contiguous(memory_format=torch.channels_last), labels
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's arguments."""
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="what `synthesise` wrote")
@@ -121,10 +97,10 @@ def measure(size: Size, shown: Pictures, held: Pictures, *, epochs: float, batch
     """Trains one size with each seed, evaluates it, and times its graph."""
     found: list[dict[str, Any]] = []
     for seed in seeds:
-        seen: Any = FewerPatches(shown, size.grid)
-        model, _ = train(seen, width=size.width, minutes=_NO_LIMIT_MIN, epochs=epochs, batch=batch, seed=seed)
-        unseen: Any = FewerPatches(held, size.grid)
-        found.append(evaluate(model, unseen))
+        model, _ = train(
+            shown.showing(size.grid), width=size.width, minutes=_NO_LIMIT_MIN, epochs=epochs, batch=batch, seed=seed
+        )
+        found.append(evaluate(model, held.showing(size.grid)))
     accuracies = [float(one["balanced_accuracy"]) for one in found]
     return Row(
         size,

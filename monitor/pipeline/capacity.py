@@ -10,7 +10,7 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
@@ -24,6 +24,7 @@ from av.video.frame import PictureType
 
 from engines.base import FeatureEngine
 from engines.preprocess import PictureCutter
+from monitor.ingest.hardware import Decoder, device_for
 from monitor.ingest.mailbox import Mailbox, OverflowPolicy
 from monitor.ingest.pyav_source import Decoded, PyAvSource
 from monitor.ingest.source_thread import SourceThread
@@ -185,11 +186,11 @@ def measure_parts(
         batch: Pictures a batch of the engine.
         seconds: For each part, after a warm-up of a fifth of it.
     """
-    decode = _rate(threads, lambda: _decoder(clip), seconds)
+    decode = rate(threads, lambda: _decoder(clip), seconds)
     pictures = _first_pictures(clip, 40)
-    preprocess = _rate(threads, lambda: _preprocessor(scoring, pictures), seconds)
+    preprocess = rate(threads, lambda: _preprocessor(scoring, pictures), seconds)
     pixels = np.stack([PictureCutter(scoring.input).pixels(picture) for picture in pictures[:batch]])
-    return decode, preprocess, _rate(1, lambda: _inferrer(engine, pixels), seconds)
+    return decode, preprocess, rate(1, lambda: _inferrer(engine, pixels), seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +207,7 @@ class _Run:
         return max(0.0, min(1.0, self.scored / due) - self.dropped / due)
 
 
-def _rate(threads: int, make: Callable[[], Callable[[], int]], seconds: float) -> Part:
+def rate(threads: int, make: Callable[[], Callable[[], int]], seconds: float) -> Part:
     """What a step that says how many pictures it did achieves, in so many threads."""
     stop = threading.Event()
     counting = threading.Event()
@@ -230,33 +231,39 @@ def _rate(threads: int, make: Callable[[], Callable[[], int]], seconds: float) -
         return Part(total / (time.monotonic() - started), (time.process_time() - cpu_s) / total)
 
 
-def _decoder(clip: Path) -> Callable[[], int]:
-    def pictures() -> object:
-        while True:
-            with av.open(str(clip)) as container:
-                stream = container.streams.video[0]
-                stream.thread_type, stream.codec_context.thread_count = "NONE", 1
-                yield from container.decode(stream)
+def looped(clip: Path, decoder: Decoder = Decoder.CPU) -> Iterator[av.VideoFrame]:
+    """Pictures of a clip that is decoded over and over, in one thread."""
+    while True:
+        with av.open(str(clip), hwaccel=device_for(decoder)) as container:
+            stream = container.streams.video[0]
+            stream.thread_type, stream.codec_context.thread_count = "NONE", 1
+            yield from container.decode(stream)
 
-    decoding = pictures()
+
+def sampler_of(scoring: BundleScoring, emit: Callable[[Sample], None]) -> StreamSampler:
+    """All that is done to a picture between decoder and engine, by what does it in the pipeline."""
+    return StreamSampler(
+        StreamId("part"),
+        scoring.input,
+        scoring.scoring.fps,
+        with_side_channel=scoring.with_side_channel,
+        emit=emit,
+        on_drop=lambda *_: None,
+    )
+
+
+def _decoder(clip: Path) -> Callable[[], int]:
+    decoding = looped(clip)
 
     def step() -> int:
-        next(decoding)  # type: ignore[call-overload]
+        next(decoding)
         return 1
 
     return step
 
 
 def _preprocessor(scoring: BundleScoring, pictures: Sequence[av.VideoFrame]) -> Callable[[], int]:
-    """All that is done to a picture between decoder and engine, by the sampler that does it in the pipeline."""
-    sampler = StreamSampler(
-        StreamId("part"),
-        scoring.input,
-        scoring.scoring.fps,
-        with_side_channel=scoring.with_side_channel,
-        emit=lambda _: None,
-        on_drop=lambda *_: None,
-    )
+    sampler = sampler_of(scoring, lambda _: None)
     time_base = 1 / Fraction(scoring.scoring.fps)
     position = 0
 

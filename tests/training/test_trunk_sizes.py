@@ -14,7 +14,7 @@ import torch
 from training.__main__ import main
 from training.synthesis import SPEC, TRUNK_CLASSES
 from training.trunk import Pictures
-from training.trunk_sizes import FewerPatches, Row, Size, size_table
+from training.trunk_sizes import Row, Size, size_table
 
 pytestmark = pytest.mark.train
 
@@ -36,7 +36,7 @@ def data(tmp_path: Path) -> Path:
 
 def test_fewer_patches_are_some_of_all(data: Path) -> None:
     pictures, rows = Pictures(data / "pictures"), torch.arange(3)
-    fewer = FewerPatches(pictures, 2)
+    fewer = pictures.showing(2)
     assert len(fewer) == len(pictures) == 24
     pixels, labels = fewer.batch(rows, None)
     whole, same = pictures.batch(rows, None)
