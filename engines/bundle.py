@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from fractions import Fraction
 from importlib import resources
 from itertools import pairwise
 from pathlib import Path
@@ -112,10 +113,32 @@ class DomainPart(WeightsPart):
 
 
 class StatePart(_Part):
-    """Policy of the recurrent state over hours; the period is in seconds."""
+    """Policy of the recurrent state over hours.
+
+    Attributes:
+        policy: See ``monitor.core.stream_head.StatePolicy``.
+        period_s: Seconds between two restarts of one state (staggered).
+        settle_s: Seconds behind a cut from which on a state speaks that has seen the new shot alone (staggered);
+            None: cuts are nothing to it.
+    """
 
     policy: Literal["continuous", "staggered"] = "continuous"
     period_s: Annotated[float, Field(gt=0)] = 10.0
+    settle_s: Annotated[float, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _settles_in_time(self) -> StatePart:
+        if self.settle_s is not None and self.settle_s > self.period_s / 2:
+            raise ValueError(f"settle_s must be at most half of period_s, got {self.settle_s:g} and {self.period_s:g}")
+        return self
+
+    def period(self, fps: Fraction) -> int:
+        """The period in samples, even."""
+        return max(2, round(self.period_s * fps / 2) * 2)
+
+    def settle(self, fps: Fraction) -> int | None:
+        """The same of what a new shot takes to settle."""
+        return None if self.settle_s is None else min(max(1, round(self.settle_s * fps)), self.period(fps) // 2)
 
 
 class CalibrationPart(_Part):
@@ -178,6 +201,8 @@ class Manifest(_Part):
             del parts["calibration"]["logistics"]
         if not parts["ladder"]:
             del parts["ladder"]
+        if parts["state"]["settle_s"] is None:
+            del parts["state"]["settle_s"]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 

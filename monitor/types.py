@@ -117,6 +117,7 @@ class PictureFacts:
         loop_period_s: Length of that round; None where there is none.
         repeated: The source shows its last picture again, or left a gap in which nothing new came.
         flat_share: Share of native 8x8 blocks without any texture, 0-1.
+        shot: Number of the picture's shot, counted by cuts from 0.
     """
 
     luma_mean: float = 0.0
@@ -127,6 +128,7 @@ class PictureFacts:
     loop_period_s: float | None = None
     repeated: bool = False
     flat_share: float = 0.0
+    shot: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from scipy import ndimage
 
 from training import distortions
 from training.pictures import Picture
@@ -22,9 +23,15 @@ Rng = np.random.Generator
 #: What `benign_clip` makes; ``plain`` is the clip as it is.
 VARIANTS = ("plain", "24to25", "30to25", "slow", "static", "cut", "grain", "fade", "captions", "ticker")
 #: What it makes besides, of any clip: also a look that whole groups of training clips can have, damage and all.
-LOOKS = ("dark", "animation")
+LOOKS = ("dark", "animation", "film")
 #: Variants whose pictures stand where the plain clip's stand, so that a full-reference value of them means something.
 COMPARABLE = ("plain", "grain")
+#: Film's grain: its size (sigma of what smooths white noise), its strength in mid-tones, and what is left of it in
+#: black and white. A size and a strength by tone are what AV1's film grain synthesis describes grain by (AV1
+#: specification, 7.18.3); an impairment's noise is white, on all planes, and the same in every tone.
+_GRAIN_PX, _GRAIN_SD, _GRAIN_AT_ENDS = (0.5, 1.1), (1.5, 4.0), 0.3
+#: Pictures are shown other parts of one field of grain, which is so much larger, mirrored or not.
+_GRAIN_ROOM = 128
 #: White of captions and the grey of the band below a ticker, limited range.
 _TEXT, _BAND = 235, 40
 _WORDS = (
@@ -95,7 +102,9 @@ def benign_clip(
 
 
 def with_look(look: str, pictures: Sequence[Picture], rng: Rng) -> Iterator[Picture]:
-    """The pictures as a night scene or as drawn ones; ``look`` is one of LOOKS."""
+    """The pictures as a night scene, as drawn ones or as film; ``look`` is one of LOOKS."""
+    if look == "film":
+        return _film(pictures, rng)
     return _dark(pictures, rng) if look == "dark" else _animation(pictures)
 
 
@@ -124,6 +133,22 @@ def _dark(pictures: Iterable[Picture], rng: Rng) -> Iterator[Picture]:
         y = (y - 16) * gain + 16 + rng.standard_normal(y.shape, dtype=np.float32)
         u, v = ((plane - 128) * 0.5 + 128 for plane in (u, v))
         yield Picture(*(np.clip(plane + 0.5, 0, 255).astype(np.uint8) for plane in (y, u, v)))
+
+
+def _film(pictures: Sequence[Picture], rng: Rng) -> Iterator[Picture]:
+    """Film's grain on luma: coarser than a pixel, strongest in mid-tones, new in every picture."""
+    height, width = pictures[0].y.shape
+    field = rng.standard_normal((height + _GRAIN_ROOM, width + _GRAIN_ROOM), dtype=np.float32)
+    field = ndimage.gaussian_filter(field, rng.uniform(*_GRAIN_PX))
+    field *= rng.uniform(*_GRAIN_SD) / field.std()
+    tone = np.clip((np.arange(256, dtype=np.float32) - 16) / 219, 0, 1)
+    strength = _GRAIN_AT_ENDS + (1 - _GRAIN_AT_ENDS) * 4 * tone * (1 - tone)
+    for picture in pictures:
+        top, left = rng.integers(_GRAIN_ROOM + 1, size=2)
+        grain = field[top : top + height, left : left + width]
+        grain = grain[:: rng.choice([-1, 1]), :: rng.choice([-1, 1])]
+        y = picture.y + strength[picture.y] * grain
+        yield picture._replace(y=np.clip(y + 0.5, 0, 255).astype(np.uint8))
 
 
 def _animation(pictures: Sequence[Picture]) -> Iterator[Picture]:

@@ -18,6 +18,7 @@ from engines.bundle import Bundle
 from monitor.core.domain import DomainWatch, FeatureDomain
 from monitor.core.head import Head, make_head
 from monitor.core.scorer import ScorerSnapshot, ScoringSpec, StreamScorer
+from monitor.core.shots import TOLD_AFTER
 from monitor.core.stream_head import StatePolicy, step_streams
 from monitor.core.strips import flat_share
 from monitor.types import CAUSES, F64, PictureFacts
@@ -87,11 +88,12 @@ class BundleScorer:
             state_size=self.head.state_size,
             fps=self.fps,
             policy=policy or StatePolicy(manifest.state.policy),
-            period=max(2, round(manifest.state.period_s * self.fps / 2) * 2),
+            period=manifest.state.period(self.fps),
             tau=manifest.pooling.tau,
             beta=manifest.pooling.beta,
             warmup=manifest.pooling.warmup,
             calibrate=bundle.calibrate,
+            settle=manifest.state.settle(self.fps),
         )
 
     def read(self, folder: Path) -> Iterator[Group]:
@@ -150,13 +152,14 @@ class BundleScorer:
         return np.concatenate(features).astype(np.float32)
 
     def show(
-        self, clips: Sequence[F64], start: Sequence[ScorerSnapshot | None] | None = None
+        self, clips: Sequence[F64], start: Sequence[ScorerSnapshot | None] | None = None, *, cut: int | None = None
     ) -> tuple[list[Shown], list[ScorerSnapshot]]:
         """Scores pieces of equal length, side by side.
 
         Args:
             clips: n arrays (T, D).
             start: State that each goes on from; nothing is a new epoch.
+            cut: Sample at which another shot begins; it is told when `monitor.core.shots` tells it.
 
         Returns:
             What is shown at the end of each, and the states to go on from.
@@ -164,7 +167,7 @@ class BundleScorer:
         begun: Sequence[ScorerSnapshot | None] = start or [None] * len(clips)
         scorers = [StreamScorer.restore(self.spec, one) if one else StreamScorer(self.spec) for one in begun]
         first = [one.head.samples if one else 0 for one in begun]
-        return self._run(np.stack(clips, axis=1), scorers, first)
+        return self._run(np.stack(clips, axis=1), scorers, first, cut)
 
     def show_looped(self, clips: Sequence[F64], samples: int) -> list[Shown]:
         """Scores clips of equal length side by side, each over and over; hours of it take no more memory than a round.
@@ -177,14 +180,15 @@ class BundleScorer:
         return self._run(sequence, [StreamScorer(self.spec) for _ in clips], [0] * len(clips))[0]
 
     def _run(
-        self, sequence: Iterable[F64], scorers: list[StreamScorer], first: list[int]
+        self, sequence: Iterable[F64], scorers: list[StreamScorer], first: list[int], cut: int | None = None
     ) -> tuple[list[Shown], list[ScorerSnapshot]]:
         pooled: list[list[float]] = [[] for _ in scorers]
         seconds: list[list[float]] = [[] for _ in scorers]
         recent: list[F64] = []
         per_second = round(self.fps)
         for t, rows in enumerate(sequence):
-            q, causes = step_streams(self.head, [s.head for s in scorers], rows)
+            shot = int(cut is not None and t >= cut + TOLD_AFTER)
+            q, causes = step_streams(self.head, [s.head for s in scorers], rows, [shot] * len(scorers))
             recent = [*recent[-(per_second - 1) :], causes]
             for i, scorer in enumerate(scorers):
                 tick = first[i] + t

@@ -93,11 +93,11 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def show_all(scorer: BundleScorer, clips: Sequence[F64]) -> list[Shown]:
-    """Scores of many clips of one length, each a new epoch."""
+def show_all(scorer: BundleScorer, clips: Sequence[F64], *, cut: int | None = None) -> list[Shown]:
+    """Scores of many clips of one length, each a new epoch; ``cut`` as of `BundleScorer.show`."""
     shown: list[Shown] = []
     for start in range(0, len(clips), _SIDE_BY_SIDE):
-        shown += scorer.show(clips[start : start + _SIDE_BY_SIDE])[0]
+        shown += scorer.show(clips[start : start + _SIDE_BY_SIDE], cut=cut)[0]
     return shown
 
 
@@ -264,21 +264,26 @@ def looped_change(seconds: F64, round_s: int) -> float:
 
 
 def cut_section(scorer: BundleScorer, groups: Sequence[Group]) -> Section:
-    """Clips behind another one: distance from their score alone, from two seconds after the cut, in points."""
-    plain = [next(i for i, f in enumerate(g.facts) if f.level == 0) for g in groups]
-    clips = [g.inputs[i] for g, i in zip(groups, plain, strict=True)]
-    seconds = len(clips[0]) // round(scorer.fps)
-    alone, after = [], []
-    for start in range(0, len(clips), _SIDE_BY_SIDE):
-        part = clips[start : start + _SIDE_BY_SIDE]
-        before = [clips[(start + i + 1) % len(clips)] for i in range(len(part))]
-        # Twice over: what is compared is the same pictures with their own past and with another one's.
-        own = scorer.show([np.concatenate([c, c[1:2], c[1:]]) for c in part])[0]
-        cut = scorer.show([np.concatenate([b, c[1:2], c[1:]]) for b, c in zip(before, part, strict=True)])[0]
-        alone += [one.seconds[-(seconds - _AFTER_CUT_S) :] for one in own]
-        after += [one.seconds[-(seconds - _AFTER_CUT_S) :] for one in cut]
-    change = np.abs(np.array(alone) - np.array(after)).max(axis=1)
-    contents = [g.facts[0].content for g in groups]
+    """Clips behind another content's: distance from their score alone, from two seconds behind the cut, in points.
+
+    Clean behind clean, the worst version behind clean, and clean behind the worst version.
+    """
+    clean = [group.inputs[next(i for i, f in enumerate(group.facts) if f.level == 0)] for group in groups]
+    worst = [group.inputs[max(range(len(group.facts)), key=lambda i, g=group: g.facts[i].level)] for group in groups]
+    length = len(clean[0])
+    behind = slice(-(length // round(scorer.fps) - _AFTER_CUT_S), None)
+    changes = []
+    for before, clips in ((clean, clean), (clean, worst), (worst, clean)):
+        others = [*before[1:], before[0]]
+        alone = show_all(scorer, clips)
+        # A clip's first sample has nothing before it; behind a cut it has.
+        joined = [np.concatenate([b, c[1:2], c[1:]]) for b, c in zip(others, clips, strict=True)]
+        after = show_all(scorer, joined, cut=length)
+        changes += [
+            float(np.abs(np.subtract(a.seconds[behind], b.seconds[behind])).max())
+            for a, b in zip(alone, after, strict=True)
+        ]
+    change, contents = np.array(changes), [g.facts[0].content for g in groups] * 3
     return {
         "p90 change 2 s behind a cut": by_content(lambda rows: float(np.quantile(change[list(rows)], 0.9)), contents),
         "largest change 2 s behind a cut": Estimate(float(change.max()), float("nan"), float("nan"), len(change)),

@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         choices=LOOKS,
-        help="give training groups and trunk pictures these looks in turn: a night scene, drawn on twos",
+        help="give training groups and trunk pictures these looks in turn: a night scene, drawn on twos, film's grain",
     )
     parser.add_argument("--jobs", type=int, default=multiprocessing.cpu_count(), metavar="N", help="processes")
     parser.add_argument("--seed", type=int, default=1, metavar="N")

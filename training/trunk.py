@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import time
 from copy import copy
 from pathlib import Path
@@ -322,7 +323,7 @@ class FeatureReader:
             pixels = np.concatenate([y[part, None], uv[part].repeat(2, axis=2).repeat(2, axis=3)], axis=1)
             rows.append(self._engine.infer(pixels))
         features: npt.NDArray[np.float32] = np.concatenate(rows).reshape(count, length, -1).astype(np.float32)
-        aside = kept.with_suffix(".part.npy")
+        aside = kept.with_suffix(f".{os.getpid()}.part.npy")  # another training may read the same clips
         np.save(aside, features)
         aside.replace(kept)
         return features

@@ -1,4 +1,4 @@
-"""Black, frozen, looping and repeated pictures, told from a small luma.
+"""Black, frozen, looping and repeated pictures, and shots, told from a small luma.
 
 All look at the picture as a viewer sees it at each tick, averaged down to about 160x88, where a pixel stands
 for some 12x12 of full HD: grain and dither are gone, a channel logo is 16x7 and a clock's digit 3x4.
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from monitor.core.loops import LONGEST_LOOP_S, LoopDetector
+from monitor.core.shots import ShotCounter
 from monitor.types import F32, U8, PictureFacts
 
 I16 = npt.NDArray[np.int16]
@@ -100,6 +101,7 @@ class Detectors:
         self._fps = float(fps)
         self._longest_loop_s = longest_loop_s
         self._loops = LoopDetector(fps, longest_loop_s)
+        self._shots = ShotCounter()
         self._last: U8 | None = None
         self._reference: _Reference | None = None
         self._still_ticks = 0
@@ -138,6 +140,8 @@ class Detectors:
                 raise ValueError(f"luma must be (H, W) uint8 of 8x8 or more, got {luma.shape} {luma.dtype}")
             self._look(luma)
             repeated = repeated or (not held and self._repeats(luma))
+            if not held:
+                self._shots.push(luma)
             self._last = luma
         elif self._reference is not None:
             self._still_ticks += 1
@@ -152,6 +156,7 @@ class Detectors:
             loop_period_s=self._loops.period_s,
             repeated=repeated,
             flat_share=flat_share,
+            shot=self._shots.shot,
         )
 
     def _repeats(self, luma: U8) -> bool:

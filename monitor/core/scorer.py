@@ -28,6 +28,7 @@ class ScoringSpec:
         beta: Weight of pooling's look-ahead term.
         warmup: Samples at an epoch's start that no score counts.
         calibrate: Pooled quality to 0-100.
+        settle: Samples behind a cut from which on a state speaks that has seen the new shot alone; None: no cut is one.
     """
 
     state_size: int
@@ -38,6 +39,7 @@ class ScoringSpec:
     beta: float
     warmup: int
     calibrate: Callable[[float], float]
+    settle: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class StreamScorer:
 
     def __init__(self, spec: ScoringSpec) -> None:
         self._spec = spec
-        self.head = StreamHead(spec.state_size, spec.policy, spec.period)
+        self.head = StreamHead(spec.state_size, spec.policy, spec.period, spec.settle)
         self._pooling = HysteresisPooling(spec.tau, spec.beta)
         self._rolling = RollingScores(spec.fps, spec.warmup)
         #: (tick, received_s) of samples whose pooled quality is not final yet.

@@ -164,7 +164,8 @@ class Batcher:
     ) -> None:
         heads = [group[i][0].head_for(group[i][1]) for i in rows]
         inputs = np.stack([reduced.inputs[i] for i in rows])
-        qualities, causes = step_streams(self._inference.heads[rung], heads, inputs)
+        shots = [group[i][1].facts.shot for i in rows]
+        qualities, causes = step_streams(self._inference.heads[rung], heads, inputs, shots)
         for i, q, p in zip(rows, qualities.tolist(), causes, strict=True):
             stream, sample = group[i]
             stream.scored(sample, q, p, None if reduced.distances is None else float(reduced.distances[i]))

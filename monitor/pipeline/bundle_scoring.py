@@ -88,11 +88,12 @@ class BundleScoring:
             state_size=head.state_size,
             fps=exact,
             policy=StatePolicy(manifest.state.policy),
-            period=max(2, round(manifest.state.period_s * exact / 2) * 2),
+            period=manifest.state.period(exact),
             tau=pooling.tau,
             beta=pooling.beta,
             warmup=pooling.warmup,
             calibrate=bundle.calibrate,
+            settle=manifest.state.settle(exact),
         )
         domain = None
         if manifest.domain is not None:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from engines.bundle import (
     Manifest,
     PoolingPart,
     RungPart,
+    StatePart,
     TrunkPart,
     WeightsPart,
     bundles_folder,
@@ -75,6 +78,28 @@ def test_prose_does_not_enter_the_hash(bundle: Bundle) -> None:
 
 def rung(fps: float) -> RungPart:
     return RungPart(file=f"head{fps:g}.npz", sha256="0" * 64, kind="vsfa", fps=fps, pooling=PoolingPart(tau=6))
+
+
+def test_what_a_shot_takes_to_settle_enters_the_hash_where_it_is_said(bundle: Bundle) -> None:
+    said = StatePart(policy="staggered", period_s=10, settle_s=0.5)
+    assert (said.period(Fraction(25)), said.settle(Fraction(25))) == (250, 12)
+    assert (said.period(Fraction(5)), said.settle(Fraction(5))) == (50, 2)
+    assert StatePart().settle(Fraction(25)) is None
+    hashes = {
+        bundle.manifest.model_copy(update={"state": said.model_copy(update={"settle_s": s})}).compute_hash()
+        for s in (None, 0.5, 1.0)
+    }
+    assert len(hashes) == 3
+
+
+def test_a_shot_settles_before_its_turn_is_over(bundle: Bundle, tmp_path: Path) -> None:
+    path = tmp_path / "late"
+    shutil.copytree(bundle.path, path)
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["state"] |= {"policy": "staggered", "period_s": 2.0, "settle_s": 1.5}
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match=r"settle_s must be at most half of period_s, got 1.5 and 2"):
+        load_bundle(path)
 
 
 def test_a_ladder_of_rates_has_a_head_for_each_and_enters_the_hash(bundle: Bundle, tmp_path: Path) -> None:

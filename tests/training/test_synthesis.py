@@ -17,7 +17,7 @@ from PIL import Image
 from monitor.core.side_channel import SIDE_NAMES
 from monitor.types import CAUSES
 from training import synthesis, synthesise
-from training.benign import LOOKS, VARIANTS, Tick, benign_clip
+from training.benign import LOOKS, VARIANTS, Tick, benign_clip, with_look
 from training.distortions import distort
 from training.errors import UsageError
 from training.pictures import Picture
@@ -122,9 +122,13 @@ def test_a_look_is_on_the_clean_clip_and_on_all_that_is_made_of_it(
     looks, natural, worst = (arrays["y"][i].astype(float) for i in (0, 1, 6))
     if look == "dark":
         assert max(looks.mean(), worst.mean()) < 0.6 * natural.mean()
-    else:
+    elif look == "animation":
         held = np.abs(np.diff(looks[:20], axis=0)).mean(axis=(1, 2))
         assert held[1::2].min() > 3 * held[::2].max()
+    else:
+        grain = looks - natural
+        assert 0.8 < grain.std() < 5
+        assert abs(grain.mean()) < 0.5
     assert facts[6]["xpsnr_db"] is not None
 
 
@@ -191,6 +195,20 @@ def test_each_benign_variant_gives_as_many_pictures_as_asked(variant: str, still
         np.testing.assert_array_equal(made[9].y[:300], clean[9].y[:300])
 
 
+def test_film_grain_is_on_luma_alone_new_in_each_picture_strongest_in_mid_tones() -> None:
+    planes = [np.full((360, 640), level, np.uint8) for level in (16, 126, 235)]
+    chroma = np.full((180, 320), 128, np.uint8)
+    deviations = []
+    for y in planes:
+        made = list(with_look("film", [Picture(y, chroma, chroma)] * 3, np.random.default_rng(0)))
+        assert all((p.u == 128).all() and (p.v == 128).all() for p in made)
+        grain = [p.y.astype(float) - y for p in made]
+        assert abs(np.corrcoef(grain[0].ravel(), grain[1].ravel())[0, 1]) < 0.05
+        assert np.corrcoef(grain[0][:, 1:].ravel(), grain[0][:, :-1].ravel())[0, 1] > 0.1
+        deviations.append(np.std(grain))
+    assert deviations[1] > 2 * max(deviations[0], deviations[2])
+
+
 def test_trunk_pictures_are_labelled_only_where_something_can_be_seen(stills: list[Content], tmp_path: Path) -> None:
     with np.load(tmp_path / make_pictures(stills[0], stills, tmp_path, 2, shots=2)) as data:
         y, label = data["y"], data["label"]
@@ -201,10 +219,10 @@ def test_trunk_pictures_are_labelled_only_where_something_can_be_seen(stills: li
 
 
 def test_looks_take_turns_within_each_kind(stills: list[Content], tmp_path: Path) -> None:
-    jobs = synthesise.clip_jobs(stills, 4, tmp_path, 1, ["blur", "noise"], looks=LOOKS)
+    jobs = synthesise.clip_jobs(stills, 4, tmp_path, 1, ["blur", "noise"], looks=["dark", "animation"])
     made = [(arguments[2], function.keywords["look"]) for function, arguments in jobs]
     assert made == [("blur", "dark"), ("blur", "animation"), ("noise", "dark"), ("noise", "animation")]
-    pictures = synthesise.picture_jobs(stills, 3, tmp_path, 1, LOOKS)
+    pictures = synthesise.picture_jobs(stills, 3, tmp_path, 1, ["dark", "animation"])
     assert [function.keywords["look"] for function, _ in pictures] == ["dark", "animation", "dark"]
 
 

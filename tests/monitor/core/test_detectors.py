@@ -267,3 +267,12 @@ def test_loop_is_a_fact_with_its_period() -> None:
     assert facts[-1].loop_s == pytest.approx(5.0, abs=0.2)
     assert facts[-1].loop_period_s == pytest.approx(1.0)
     assert facts[-1].still_s < 0.2
+
+
+def test_shots_are_counted_by_pictures_that_are_shown_for_the_first_time() -> None:
+    detectors = Detectors(25)
+    for _ in range(5):
+        assert detectors.push(luma(scene(0))).shot == 0
+    # One strange picture that the grid holds, or that stands over a gap, is still one.
+    assert [detectors.push(luma(scene(1)), **how).shot for how in ({}, {"held": True}, {"held_gap": True})] == [0] * 3
+    assert [detectors.push(luma(scene(2))).shot for _ in range(4)] == [0, 0, 1, 1]

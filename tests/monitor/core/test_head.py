@@ -133,6 +133,79 @@ def test_a_snapshot_goes_on_as_if_nothing_had_happened(at: int, policy: StatePol
     np.testing.assert_array_equal(np.array([c[0] for _, c in rest]), expected_causes[at:])
 
 
+def spoken(head: Head, x: np.ndarray, shots: list[int], period: int = 40, settle: int | None = 5) -> np.ndarray:
+    stream = StreamHead(head.state_size, StatePolicy.STAGGERED, period, settle)
+    return np.array([step_streams(head, [stream], row[None], [shot])[0][0] for row, shot in zip(x, shots, strict=True)])
+
+
+@pytest.mark.parametrize("cut", [1, 7, 20, 33, 40, 55, 60])
+def test_once_a_new_shot_has_settled_what_speaks_has_seen_nothing_else(cut: int) -> None:
+    head, period, settle = bagged(), 40, 5
+    x = reduced(head, cut + 19)
+    q = spoken(head, x, [0] * cut + [1] * 19, period, settle)
+    alone, _ = run(head, x[cut:], StatePolicy.CONTINUOUS)
+    np.testing.assert_allclose(q[cut + settle :], alone[settle:], atol=1e-12)
+    # Until then it speaks as if nothing had been, unless its turn ended.
+    before = spoken(head, x, [0] * len(x), period, settle)
+    np.testing.assert_array_equal(q[: cut + settle], before[: cut + settle])
+
+
+def test_behind_a_cut_states_take_turns_as_before() -> None:
+    """Half a period behind the cut the other one restarts, and speaks another half later."""
+    head, period = bagged(), 20
+    x = reduced(head, 70)
+    q = spoken(head, x, [0] * 13 + [1] * 57, period, 5)
+    for t in range(13 + 10, 70):
+        start = 13 + max(0, (t - 13) // 10 - 1) * 10
+        assert q[t] == pytest.approx(run(head, x[start : t + 1], StatePolicy.CONTINUOUS)[0][-1], abs=1e-12)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=40), st.integers(1, 10))
+def test_however_often_it_is_cut_what_speaks_grows_no_older_than_a_period_and_a_shot(
+    lengths: list[int], settle: int
+) -> None:
+    period = 20
+    stream = StreamHead(1, StatePolicy.STAGGERED, period, settle)
+    for shot, length in enumerate(lengths):
+        for _ in range(length):
+            ages = stream.due_lanes(shot)  # a state of one number, which counts its samples
+            speaker = stream.advance(ages + 1)
+            assert ages[speaker, 0] + 1 <= period + settle
+
+
+def test_cuts_are_nothing_to_a_continuous_state_or_without_settling() -> None:
+    head = bagged()
+    x = reduced(head, 60)
+    cut = [t // 7 for t in range(60)]
+    np.testing.assert_array_equal(spoken(head, x, cut, settle=None), spoken(head, x, [0] * 60))
+    stream = StreamHead(head.state_size, StatePolicy.CONTINUOUS, 40, 5)
+    q = [step_streams(head, [stream], row[None], [shot])[0][0] for row, shot in zip(x, cut, strict=True)]
+    np.testing.assert_array_equal(q, run(head, x, StatePolicy.CONTINUOUS)[0])
+
+
+@given(at=st.integers(0, 60), settle=st.integers(1, 10), cuts=st.sets(st.integers(1, 59), max_size=6))
+@settings(max_examples=25, deadline=None)
+def test_a_snapshot_goes_on_through_cuts(at: int, settle: int, cuts: set[int]) -> None:
+    head = bottleneck()
+    x = reduced(head, 60)
+    shots = np.cumsum([t in cuts for t in range(60)]).tolist()
+    expected = spoken(head, x, shots, 20, settle)
+    first = StreamHead(head.state_size, StatePolicy.STAGGERED, 20, settle)
+    for row, shot in zip(x[:at], shots[:at], strict=True):
+        step_streams(head, [first], row[None], [shot])
+    second = StreamHead(head.state_size, StatePolicy.STAGGERED, 20, settle)
+    second.restore(first.snapshot())
+    rest = [step_streams(head, [second], row[None], [shot])[0][0] for row, shot in zip(x[at:], shots[at:], strict=True)]
+    np.testing.assert_array_equal(rest, expected[at:])
+
+
+@pytest.mark.parametrize("settle", [0, -1, 11])
+def test_a_shot_settles_within_half_a_period(settle: int) -> None:
+    with pytest.raises(ValueError, match=rf"within 1 to half a period of samples, 10, got {settle}"):
+        StreamHead(3, StatePolicy.STAGGERED, 20, settle)
+
+
 def test_causes_are_probabilities_and_quality_is_bounded() -> None:
     head = bottleneck()
     q, causes = run(head, reduced(head, 200), StatePolicy.STAGGERED)
