@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="what `synthesise` wrote")
     parser.add_argument("--trunk", type=Path, required=True, metavar="PATH", help="weights from `trunk`, or a bundle")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="where the heads go (.pt)")
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="members of a bag, one a seed")
     parser.add_argument("--jobs", type=parse_jobs, default=os.cpu_count() or 1, metavar="N", help="processes")
     parser.add_argument(

@@ -28,8 +28,9 @@ FORGET_S = 2.0
 TAU, WARMUP = 12, 12
 _CLAMP = 6.0
 _AT_ONCE = 256
-#: Share of the trunk's features that is left out at random while a head learns: they tell contents apart as well as
-#: impairments, and with half of them a head called its own clean clips clean (.998) far more often than new ones (.81).
+#: Share of what is read of the trunk that is left out at random while a head learns, one draw for a whole clip: drawn
+#: for each sample anew, the recurrence averages it away. Features tell contents apart as well as impairments: with half
+#: of them left out sample by sample, a head called its own clean clips clean (.998) far more often than new ones (.81).
 _TRUNK_DROPOUT = 0.8
 
 
@@ -125,7 +126,7 @@ class HeadModel(nn.Module):
         trunk = ((trunk - self.trunk_mean) / self.trunk_sd).clamp(-_CLAMP, _CLAMP)
         side = ((side - self.side_mean) / self.side_sd).clamp(-_CLAMP, _CLAMP)
         if self.training:
-            trunk = nn.functional.dropout(trunk, _TRUNK_DROPOUT)
+            trunk = trunk * nn.functional.dropout(trunk.new_ones(len(trunk), 1, trunk.shape[2]), _TRUNK_DROPOUT)
         left, right = torch.relu(self.trunk_in(trunk)), torch.relu(self.side_in(side))
         if self.training and self.variant.side:
             # At times without the trunk: what the side channel can tell is not left to it.
