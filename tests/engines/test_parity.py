@@ -86,7 +86,7 @@ def test_bf16_features_stay_close_to_the_exact_ones() -> None:
         assert not np.array_equal(features, exact)
         errors = features - exact
         assert np.sqrt((errors**2).mean()) <= 0.04 * exact.std()
-        # Of a thousand features one may move further, as bf16's roundings add up in few; what is said of the pictures may not.
+        # Of a thousand features one may move further, where roundings add up; what is said of the pictures may not.
         tolerance = 0.15 * exact.std() + 0.05 * np.abs(exact)
         assert (np.abs(errors) > tolerance).mean() <= 0.001
         assert (np.abs(errors) <= 1.5 * tolerance).all()
