@@ -38,6 +38,9 @@ CLIP_LENGTH = 100  # samples, 4 s
 #: Extra clean pictures behind a clip, so that jumps and woven fields have something to reach for.
 _SPARE = 64
 SIZES = ((640, 360), (960, 540), (1280, 720), (1920, 1080))
+#: Heights that material can be asked for alone, each 16:9. 2160 rows are not drawn by themselves: a group of them takes
+#: two gigabytes and minutes.
+HEIGHTS = (*(height for _, height in SIZES), 2160)
 _SIZE_SHARES = (0.5, 0.3, 0.15, 0.05)
 TRUNK_CLASSES = ("none", "compression", "aliasing", "interlacing", "blur", "noise")
 DISTORTED = CAUSES[1:]
@@ -101,6 +104,7 @@ def make_group(
     redraw: bool = False,
     look: str = "",
     by_filters: bool = False,
+    height: int | None = None,
 ) -> str:
     """One content clean, as one benign variant, and under one impairment at all five levels; written to one file.
 
@@ -120,6 +124,7 @@ def make_group(
             are bad in the same way differ, not as one that gets worse.
         look: One of LOOKS, or "".
         by_filters: Impair by ``training.filter_distortions``, a code of its own; its kinds and MIXED.
+        height: One of HEIGHTS, which all ``others`` are large enough for; None draws one.
 
     Returns:
         The file's name. An existing file is kept, so an interrupted run goes on.
@@ -127,13 +132,18 @@ def make_group(
     Raises:
         ValueError: No content moves enough.
     """
-    ways = ("-redrawn" if redraw else "", "-filters" if by_filters else "", look and f"-{look}")
+    ways = (
+        "-redrawn" if redraw else "",
+        "-filters" if by_filters else "",
+        look and f"-{look}",
+        f"-{height}p" if height else "",
+    )
     target = out / f"{kind}{''.join(ways)}.{seed}.npz"
     if target.exists():
         return target.name
     rng = np.random.default_rng(seed)
     (worst, second, second_level), steps = _plan(kind, rng)
-    content, size, clean = _shot(content, others, worst, rng)
+    content, size, clean = _shot(content, others, worst, rng, height)
     natural = clean
     if look:
         clean = list(with_look(look, clean, rng))
@@ -196,7 +206,7 @@ def make_group(
     return target.name
 
 
-def make_controls(content: Content, others: list[Content], out: Path, seed: int) -> str:
+def make_controls(content: Content, others: list[Content], out: Path, seed: int, height: int | None = None) -> str:
     """One content clean, as every benign variant, and with its pictures in no order; written to one file.
 
     None of them is impaired but the last, which is level 0 too and is told by its variant: it must fall.
@@ -204,11 +214,11 @@ def make_controls(content: Content, others: list[Content], out: Path, seed: int)
     Returns:
         The file's name. An existing file is kept.
     """
-    target = out / f"controls.{seed}.npz"
+    target = out / f"controls{f'-{height}p' if height else ''}.{seed}.npz"
     if target.exists():
         return target.name
     rng = np.random.default_rng(seed)
-    content, size, clean = _shot(content, others, "judder", rng)
+    content, size, clean = _shot(content, others, "judder", rng, height)
     motion = _motion(clean)
     stacks: dict[str, list[npt.NDArray[np.generic]]] = {}
     facts = []
@@ -235,11 +245,11 @@ def _plan(kind: str, rng: Rng) -> tuple[tuple[str, str, int], tuple[int, ...]]:
 
 
 def _shot(
-    content: Content, others: list[Content], kind: str, rng: Rng
+    content: Content, others: list[Content], kind: str, rng: Rng, height: int | None = None
 ) -> tuple[Content, tuple[int, int], list[Picture]]:
     """A content, a size and a clean clip in which the impairment can be seen."""
     for _ in range(_TRIES):
-        size = draw_size(content, rng)
+        size = size_of(height) if height else draw_size(content, rng)
         clean = list(clean_clip(content, others, CLIP_LENGTH + _SPARE, size, rng))
         if kind not in _NEEDS_MOTION or _motion(clean) >= _LEAST_MOTION:
             return content, size, clean
@@ -303,6 +313,11 @@ def _metered(pictures: Iterable[Picture], clean: Iterable[Picture], meter: Xpsnr
 def _fragments_y(picture: Picture) -> U8:
     pixels: U8 = PictureCutter(SPEC).pixels(to_frame(picture))[0]
     return pixels
+
+
+def size_of(height: int) -> tuple[int, int]:
+    """Width and height of a 16:9 raster."""
+    return height * 16 // 9, height
 
 
 def draw_size(content: Content, rng: Rng) -> tuple[int, int]:

@@ -14,8 +14,8 @@ from rich.progress import track
 
 from training.benign import LOOKS
 from training.errors import UsageError
-from training.sources import Content, find_contents, split_contents, write_provenance
-from training.synthesis import DISTORTED, MIXED, UNSEEN, make_controls, make_group
+from training.sources import Content, find_contents, fits, split_contents, write_provenance
+from training.synthesis import DISTORTED, HEIGHTS, MIXED, UNSEEN, make_controls, make_group, size_of
 from training.trunk_pictures import make_pictures
 
 HOLDOUT_SHARE = 0.14
@@ -64,6 +64,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=LOOKS,
         help="give training groups and trunk pictures these looks in turn: a night scene, drawn on twos, film's grain",
     )
+    parser.add_argument(
+        "--height",
+        type=int,
+        choices=HEIGHTS,
+        help="pictures of this height alone, of contents that are large enough; drawn, and 1080 at most, without",
+    )
     parser.add_argument("--jobs", type=int, default=multiprocessing.cpu_count(), metavar="N", help="processes")
     parser.add_argument("--seed", type=int, default=1, metavar="N")
 
@@ -82,11 +88,23 @@ def run(args: argparse.Namespace) -> int:
     train, held = split_contents(contents, HOLDOUT_SHARE)
     print(f"{len(train)} contents to train on, {len(held)} held out")
     write_provenance(args.out / "sources.csv", train, held)
+    if args.height:
+        train, held = ([c for c in side if fits(c, size_of(args.height))] for side in (train, held))
+        print(f"{len(train)} and {len(held)} are large enough for {args.height} rows")
+        if not train + held:
+            raise UsageError(f"no source is large enough for {args.height} rows")
     jobs: list[Job] = [
-        *picture_jobs(train, args.pictures, args.out / "pictures", args.seed, args.looks),
-        *picture_jobs(held, -(-args.pictures // 10), args.out / "pictures-holdout", args.seed + 1),
+        *picture_jobs(train, args.pictures, args.out / "pictures", args.seed, args.looks, args.height),
+        *picture_jobs(held, -(-args.pictures // 10), args.out / "pictures-holdout", args.seed + 1, height=args.height),
         *clip_jobs(
-            train, args.groups, args.out / "clips", args.seed + 2, args.kinds, redraw=args.redraw, looks=args.looks
+            train,
+            args.groups,
+            args.out / "clips",
+            args.seed + 2,
+            args.kinds,
+            redraw=args.redraw,
+            looks=args.looks,
+            height=args.height,
         ),
         *clip_jobs(
             held,
@@ -96,8 +114,9 @@ def run(args: argparse.Namespace) -> int:
             args.kinds,
             redraw=args.redraw,
             by_filters=args.by_filters,
+            height=args.height,
         ),
-        *control_jobs(held, args.controls, args.out / "controls-holdout", args.seed + 4),
+        *control_jobs(held, args.controls, args.out / "controls-holdout", args.seed + 4, args.height),
     ]
     with multiprocessing.get_context("spawn").Pool(args.jobs, maxtasksperchild=20) as pool:
         for result in track(
@@ -121,6 +140,7 @@ def clip_jobs(
     redraw: bool = False,
     looks: Sequence[str] = (),
     by_filters: bool = False,
+    height: int | None = None,
 ) -> list[Job]:
     """Groups spread evenly over kinds, looks and contents; clips come up as often as six stills."""
     if not contents or not groups:
@@ -128,7 +148,9 @@ def clip_jobs(
     rng = np.random.default_rng(seed)
     weights = np.array([6.0 if c.is_video else 1.0 for c in contents])
     order = rng.choice(len(contents), size=groups, p=weights / weights.sum())
-    made = [partial(make_group, redraw=redraw, look=look, by_filters=by_filters) for look in looks or ("",)]
+    made = [
+        partial(make_group, redraw=redraw, look=look, by_filters=by_filters, height=height) for look in looks or ("",)
+    ]
     return [
         # Each kind gets all looks before the next kind comes.
         (made[i % len(made)], (contents[c], contents, kinds[i // len(made) % len(kinds)], out, seed * 100_000 + i))
@@ -136,21 +158,29 @@ def clip_jobs(
     ]
 
 
-def control_jobs(contents: list[Content], count: int, out: Path, seed: int) -> list[Job]:
+def control_jobs(contents: list[Content], count: int, out: Path, seed: int, height: int | None = None) -> list[Job]:
     """Control groups, each of another content while there are any."""
     if not contents:
         return []
     order = np.random.default_rng(seed).permutation(len(contents)).tolist()
-    return [(make_controls, (contents[order[i % len(order)]], contents, out, seed * 100_000 + i)) for i in range(count)]
+    made = partial(make_controls, height=height)
+    return [(made, (contents[order[i % len(order)]], contents, out, seed * 100_000 + i)) for i in range(count)]
 
 
-def picture_jobs(contents: list[Content], count: int, out: Path, seed: int, looks: Sequence[str] = ()) -> list[Job]:
+def picture_jobs(
+    contents: list[Content],
+    count: int,
+    out: Path,
+    seed: int,
+    looks: Sequence[str] = (),
+    height: int | None = None,
+) -> list[Job]:
     """Batches of trunk pictures, each of one content and one look."""
     if not contents or not count:
         return []
     rng = np.random.default_rng(seed)
     order = np.concatenate([rng.permutation(len(contents)) for _ in range(count // len(contents) + 1)])[:count]
-    made = [partial(make_pictures, look=look) for look in looks or ("",)]
+    made = [partial(make_pictures, look=look, height=height) for look in looks or ("",)]
     return [
         (made[i % len(made)], (contents[c], contents, out, seed * 100_000 + i)) for i, c in enumerate(order.tolist())
     ]

@@ -13,7 +13,7 @@ from training.distortions import distort, mild_encode
 from training.pictures import Picture
 from training.sources import Content, clean_clip
 from training.ssim import fragment_ssim_db
-from training.synthesis import SPEC, TRUNK_CLASSES, draw_size, write_group
+from training.synthesis import SPEC, TRUNK_CLASSES, draw_size, size_of, write_group
 
 U8 = npt.NDArray[np.uint8]
 Rng = np.random.Generator
@@ -27,7 +27,15 @@ _LEAD = 5
 _INVISIBLE_DB = 24.0
 
 
-def make_pictures(content: Content, others: list[Content], out: Path, seed: int, shots: int = 6, look: str = "") -> str:
+def make_pictures(
+    content: Content,
+    others: list[Content],
+    out: Path,
+    seed: int,
+    shots: int = 6,
+    look: str = "",
+    height: int | None = None,
+) -> str:
     """Independently drawn impaired pictures of one content: ``shots`` views x five impairments x SETS grids.
 
     Args:
@@ -37,17 +45,18 @@ def make_pictures(content: Content, others: list[Content], out: Path, seed: int,
         seed: Draws everything.
         shots: Views.
         look: One of ``training.benign.LOOKS`` that all of them have, or "".
+        height: As of `training.synthesis.make_group`.
 
     Returns:
         The file's name. An existing file is kept, so an interrupted run goes on.
     """
-    target = out / f"{content.name}{look and '-' + look}.{seed}.npz"
+    target = out / f"{content.name}{look and '-' + look}{f'-{height}p' if height else ''}.{seed}.npz"
     if target.exists():
         return target.name
     rng = np.random.default_rng(seed)
     y, uv, labels = [], [], []
     for _ in range(shots):
-        size = draw_size(content, rng)
+        size = size_of(height) if height else draw_size(content, rng)
         clean = list(clean_clip(content, others, _LEAD + 4, size, rng))
         if look:
             clean = list(with_look(look, clean, rng))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
@@ -130,6 +131,27 @@ def test_a_look_is_on_the_clean_clip_and_on_all_that_is_made_of_it(
         assert 0.8 < grain.std() < 5
         assert abs(grain.mean()) < 0.5
     assert facts[6]["xpsnr_db"] is not None
+
+
+def test_material_of_one_height_is_made_of_contents_that_are_large_enough(
+    stills: list[Content], tmp_path: Path
+) -> None:
+    sources = tmp_path / "sources"
+    shutil.copytree(stills[0].path.parent, sources)
+    for name in "uvwxyz":
+        with Image.open(stills[0].path) as small:
+            small.resize((1000, 580)).save(sources / f"large-{name}.png")
+    parser = argparse.ArgumentParser()
+    synthesise.add_arguments(parser)
+    common = ["--sources", str(sources), "--out", str(tmp_path), "--kinds", "blur", "--jobs", "1", "--pictures", "0"]
+    common += ["--groups", "1", "--holdout-groups", "0", "--controls", "0", "--height"]
+    assert synthesise.run(parser.parse_args([*common, "540"])) == 0
+    [made] = (tmp_path / "clips").iterdir()
+    assert made.name == "blur-540p.300000.npz"
+    facts, _ = read(made)
+    assert {(f["width"], f["height"], str(f["content"])[:6]) for f in facts} == {(960, 540, "large-")}
+    with pytest.raises(UsageError, match="no source is large enough for 2160 rows"):
+        synthesise.run(parser.parse_args([*common, "2160"]))
 
 
 def test_what_is_no_cause_is_made_for_the_hold_out_alone(stills: list[Content], tmp_path: Path) -> None:
