@@ -143,15 +143,23 @@ def test_material_of_one_height_is_made_of_contents_that_are_large_enough(
             small.resize((1000, 580)).save(sources / f"large-{name}.png")
     parser = argparse.ArgumentParser()
     synthesise.add_arguments(parser)
-    common = ["--sources", str(sources), "--out", str(tmp_path), "--kinds", "blur", "--jobs", "1", "--pictures", "0"]
-    common += ["--groups", "1", "--holdout-groups", "0", "--controls", "0", "--height"]
+    common = ["--sources", str(sources), "--out", str(tmp_path), "--pictures", "2", "--groups", "0", "--jobs", "1"]
+    common += ["--holdout-groups", "0", "--controls", "0", "--height"]
     assert synthesise.run(parser.parse_args([*common, "540"])) == 0
-    [made] = (tmp_path / "clips").iterdir()
-    assert made.name == "blur-540p.300000.npz"
-    facts, _ = read(made)
-    assert {(f["width"], f["height"], str(f["content"])[:6]) for f in facts} == {(960, 540, "large-")}
+    made = [*(tmp_path / "pictures").iterdir(), *(tmp_path / "pictures-holdout").iterdir()]
+    assert len(made) >= 2
+    assert all(file.name.startswith("large-") and "-540p." in file.name for file in made)
     with pytest.raises(UsageError, match="no source is large enough for 2160 rows"):
         synthesise.run(parser.parse_args([*common, "2160"]))
+
+
+def test_a_group_of_one_height_has_it_throughout(stills: list[Content], tmp_path: Path) -> None:
+    with Image.open(stills[0].path) as small:
+        small.resize((1000, 580)).save(tmp_path / "large.png")
+    large = Content(tmp_path / "large.png", "large", 1000, 580)
+    name = make_group(large, [large], "blur", tmp_path, 3, height=540)
+    assert name == "blur-540p.3.npz"
+    assert {(f["width"], f["height"]) for f in read(tmp_path / name)[0]} == {(960, 540)}
 
 
 def test_what_is_no_cause_is_made_for_the_hold_out_alone(stills: list[Content], tmp_path: Path) -> None:
