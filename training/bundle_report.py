@@ -272,10 +272,10 @@ def cut_section(scorer: BundleScorer, groups: Sequence[Group]) -> Section:
     worst = [group.inputs[max(range(len(group.facts)), key=lambda i, g=group: g.facts[i].level)] for group in groups]
     length = len(clean[0])
     behind = slice(-(length // round(scorer.fps) - _AFTER_CUT_S), None)
+    clean_alone, worst_alone = show_all(scorer, clean), show_all(scorer, worst)
     changes = []
-    for before, clips in ((clean, clean), (clean, worst), (worst, clean)):
+    for before, clips, alone in ((clean, clean, clean_alone), (clean, worst, worst_alone), (worst, clean, clean_alone)):
         others = [*before[1:], before[0]]
-        alone = show_all(scorer, clips)
         # A clip's first sample has nothing before it; behind a cut it has.
         joined = [np.concatenate([b, c[1:2], c[1:]]) for b, c in zip(others, clips, strict=True)]
         after = show_all(scorer, joined, cut=length)

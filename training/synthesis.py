@@ -136,7 +136,7 @@ def make_group(
         "-redrawn" if redraw else "",
         "-filters" if by_filters else "",
         look and f"-{look}",
-        f"-{height}p" if height else "",
+        height_tag(height),
     )
     target = out / f"{kind}{''.join(ways)}.{seed}.npz"
     if target.exists():
@@ -214,7 +214,7 @@ def make_controls(content: Content, others: list[Content], out: Path, seed: int,
     Returns:
         The file's name. An existing file is kept.
     """
-    target = out / f"controls{f'-{height}p' if height else ''}.{seed}.npz"
+    target = out / f"controls{height_tag(height)}.{seed}.npz"
     if target.exists():
         return target.name
     rng = np.random.default_rng(seed)
@@ -249,7 +249,7 @@ def _shot(
 ) -> tuple[Content, tuple[int, int], list[Picture]]:
     """A content, a size and a clean clip in which the impairment can be seen."""
     for _ in range(_TRIES):
-        size = size_of(height) if height else draw_size(content, rng)
+        size = draw_size(content, rng, height)
         clean = list(clean_clip(content, others, CLIP_LENGTH + _SPARE, size, rng))
         if kind not in _NEEDS_MOTION or _motion(clean) >= _LEAST_MOTION:
             return content, size, clean
@@ -320,8 +320,15 @@ def size_of(height: int) -> tuple[int, int]:
     return height * 16 // 9, height
 
 
-def draw_size(content: Content, rng: Rng) -> tuple[int, int]:
-    """A raster that the content is large enough for."""
+def height_tag(height: int | None) -> str:
+    """What the names of files say of a height that was asked for."""
+    return f"-{height}p" if height else ""
+
+
+def draw_size(content: Content, rng: Rng, height: int | None = None) -> tuple[int, int]:
+    """A raster that the content is large enough for; that of the height asked for, where one was."""
+    if height:
+        return size_of(height)
     allowed = [fits(content, size) for size in SIZES]
     if not any(allowed):
         return SIZES[0]

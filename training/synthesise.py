@@ -93,29 +93,12 @@ def run(args: argparse.Namespace) -> int:
         print(f"{len(train)} and {len(held)} are large enough for {args.height} rows")
         if not train + held:
             raise UsageError(f"no source is large enough for {args.height} rows")
+    clips = partial(clip_jobs, kinds=args.kinds, redraw=args.redraw, height=args.height)
     jobs: list[Job] = [
         *picture_jobs(train, args.pictures, args.out / "pictures", args.seed, args.looks, args.height),
         *picture_jobs(held, -(-args.pictures // 10), args.out / "pictures-holdout", args.seed + 1, height=args.height),
-        *clip_jobs(
-            train,
-            args.groups,
-            args.out / "clips",
-            args.seed + 2,
-            args.kinds,
-            redraw=args.redraw,
-            looks=args.looks,
-            height=args.height,
-        ),
-        *clip_jobs(
-            held,
-            args.holdout_groups,
-            args.out / "clips-holdout",
-            args.seed + 3,
-            args.kinds,
-            redraw=args.redraw,
-            by_filters=args.by_filters,
-            height=args.height,
-        ),
+        *clips(train, args.groups, args.out / "clips", args.seed + 2, looks=args.looks),
+        *clips(held, args.holdout_groups, args.out / "clips-holdout", args.seed + 3, by_filters=args.by_filters),
         *control_jobs(held, args.controls, args.out / "controls-holdout", args.seed + 4, args.height),
     ]
     with multiprocessing.get_context("spawn").Pool(args.jobs, maxtasksperchild=20) as pool:

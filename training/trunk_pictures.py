@@ -13,7 +13,7 @@ from training.distortions import distort, mild_encode
 from training.pictures import Picture
 from training.sources import Content, clean_clip
 from training.ssim import fragment_ssim_db
-from training.synthesis import SPEC, TRUNK_CLASSES, draw_size, size_of, write_group
+from training.synthesis import SPEC, TRUNK_CLASSES, draw_size, height_tag, write_group
 
 U8 = npt.NDArray[np.uint8]
 Rng = np.random.Generator
@@ -50,13 +50,13 @@ def make_pictures(
     Returns:
         The file's name. An existing file is kept, so an interrupted run goes on.
     """
-    target = out / f"{content.name}{look and '-' + look}{f'-{height}p' if height else ''}.{seed}.npz"
+    target = out / f"{content.name}{look and '-' + look}{height_tag(height)}.{seed}.npz"
     if target.exists():
         return target.name
     rng = np.random.default_rng(seed)
     y, uv, labels = [], [], []
     for _ in range(shots):
-        size = size_of(height) if height else draw_size(content, rng)
+        size = draw_size(content, rng, height)
         clean = list(clean_clip(content, others, _LEAD + 4, size, rng))
         if look:
             clean = list(with_look(look, clean, rng))

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from monitor.types import F32, U8
+from monitor.core.side_channel import block_means
+from monitor.types import F64, U8
 
-_BLOCK = 8
 #: Pictures whose blocks correlate by less are unlike.
 _LIKE = 0.5
 #: Samples behind the first unlike one that must be like each other and unlike the last shot: one broken picture, a
@@ -29,8 +29,8 @@ class ShotCounter:
 
     def __init__(self) -> None:
         self.shot = 0
-        self._last: F32 | None = None
-        self._other: F32 | None = None
+        self._last: F64 | None = None
+        self._other: F64 | None = None
         self._others = 0
 
     def push(self, luma: U8) -> int:
@@ -38,13 +38,10 @@ class ShotCounter:
 
         A shot is told from its third picture on. Fades and dissolves stay in theirs, as does what is flat.
         """
-        now = _blocks(luma)
+        now = block_means(luma).ravel()
         if float(now.std()) < _FLAT:
             return self.shot
-        if self._last is None or self._last.size != now.size:
-            self._last, self._other = now, None
-            return self.shot
-        if _like(now, self._last):
+        if self._last is None or self._last.size != now.size or _like(now, self._last):
             self._last, self._other = now, None
             return self.shot
         self._others = self._others + 1 if self._other is not None and _like(now, self._other) else 0
@@ -55,17 +52,7 @@ class ShotCounter:
         return self.shot
 
 
-def _blocks(luma: U8) -> F32:
-    """Means of 8x8 blocks, in a row, in grey levels."""
-    rows, columns = luma.shape[0] // _BLOCK, luma.shape[1] // _BLOCK
-    lines = luma[: rows * _BLOCK, : columns * _BLOCK].reshape(rows, _BLOCK, columns * _BLOCK)
-    # 64 values of 8 bits fit in 16.
-    sums = np.add.reduce(lines, axis=1, dtype=np.uint16).reshape(rows * columns, _BLOCK)
-    means: F32 = np.add.reduce(sums, axis=1, dtype=np.uint16).astype(np.float32) / np.float32(_BLOCK * _BLOCK)
-    return means
-
-
-def _like(a: F32, b: F32) -> bool:
+def _like(a: F64, b: F64) -> bool:
     seen = np.maximum(a, b) > _DARK
     count = int(np.count_nonzero(seen))
     if count < _LEAST_SHARE * a.size:

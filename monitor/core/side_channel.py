@@ -127,7 +127,7 @@ class SideChannel:
         else:
             first = False
         change = np.abs(now - previous.luma)
-        blocks = _block_means(change)
+        blocks = block_means(change)
         still_share = float((blocks < _STILL_BLOCK).mean())
         scale = 1.0 / min(max(step, 0.4), 2.5)
         motion = float(blocks.mean()) * scale
@@ -210,13 +210,13 @@ def _longest_run(repeats: deque[bool]) -> int:
     return longest
 
 
-def _block_means(change: I16) -> npt.NDArray[np.float64]:
-    """Means of 8x8 blocks of the absolute change, (11, 20) float64, in grey levels.
+def block_means(plane: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
+    """Means of 8x8 blocks of luma or of its absolute change, (H // 8, W // 8) float64, in grey levels.
 
-    Sums of 64 changes fit the type that they come in; another type would take five times as long.
+    Sums of 64 values of 0 to 255 fit 16 bits; another type would take five times as long.
     """
-    height, width = change.shape[0] // _BLOCK, change.shape[1] // _BLOCK
-    blocks = change[: height * _BLOCK, : width * _BLOCK]
+    height, width = plane.shape[0] // _BLOCK, plane.shape[1] // _BLOCK
+    blocks = plane[: height * _BLOCK, : width * _BLOCK]
     lines = np.add.reduce(blocks.reshape(height, _BLOCK, width * _BLOCK), axis=1, dtype=np.int16)
     sums = np.add.reduce(lines.reshape(height, width, _BLOCK), axis=2, dtype=np.int16)
     means: npt.NDArray[np.float64] = sums / float(_BLOCK * _BLOCK)

@@ -34,15 +34,13 @@ class StreamHeadSnapshot:
     Attributes:
         lanes: (lanes, state_size) states.
         ages: Samples that each has seen.
-        phase: Samples since the first lane was restarted.
-        speaks_at: Phase from which the first lane speaks.
+        speaks_at: Age from which the first lane speaks.
         shot: Number of the newest sample's shot; None before the first sample.
         samples: Seen since the beginning.
     """
 
     lanes: F64
     ages: tuple[int, ...]
-    phase: int
     speaks_at: int
     shot: int | None
     samples: int
@@ -69,7 +67,6 @@ class StreamHead:
         self._settle = settle
         self._lanes = np.zeros((2 if self._staggered else 1, state_size))
         self._ages = [0] * len(self._lanes)
-        self._phase = 0
         self._speaks_at = period // 2 if self._staggered else 0
         self._shot: int | None = None
         self._samples = 0
@@ -84,9 +81,9 @@ class StreamHead:
         self._shot = shot
         if self._staggered:
             half = self._period // 2
-            if self._phase == self._period:
+            if self._ages[0] == self._period:
                 self._restart(0)
-            elif self._phase == half:
+            elif self._ages[0] == half:
                 self._restart(1)
                 self._speaks_at = half
             if cut and self._settle is not None:
@@ -95,17 +92,16 @@ class StreamHead:
 
     def advance(self, lanes: F64) -> int:
         """Takes the stepped lanes and returns the index of the one that speaks for this sample."""
-        speaker = 0 if self._phase >= self._speaks_at else 1
+        speaker = 0 if self._ages[0] >= self._speaks_at else 1
         self._lanes = lanes
         self._samples += 1
-        self._phase += 1
         self._ages = [age + 1 for age in self._ages]
         return speaker
 
     def _begin_shot(self, settle: int) -> None:
-        if self._phase >= self._speaks_at:
-            # The first lane speaks: the other becomes the first. Copied, for these are views of what was stepped.
-            self._lanes, self._ages = self._lanes[::-1].copy(), self._ages[::-1]
+        if self._ages[0] >= self._speaks_at:
+            # The first lane speaks: the other becomes the first.
+            self._lanes, self._ages = self._lanes[::-1], self._ages[::-1]
         elif self._ages[1] >= self._period:
             # Cut upon cut, none of which settled: what speaks must not grow old.
             return
@@ -115,14 +111,10 @@ class StreamHead:
     def _restart(self, lane: int) -> None:
         self._lanes[lane] = 0.0
         self._ages[lane] = 0
-        if lane == 0:
-            self._phase = 0
 
     def snapshot(self) -> StreamHeadSnapshot:
         """A copy that later steps do not change."""
-        return StreamHeadSnapshot(
-            self._lanes.copy(), tuple(self._ages), self._phase, self._speaks_at, self._shot, self._samples
-        )
+        return StreamHeadSnapshot(self._lanes.copy(), tuple(self._ages), self._speaks_at, self._shot, self._samples)
 
     def restore(self, snapshot: StreamHeadSnapshot) -> None:
         """Goes on from a snapshot of a head of the same size and policy."""
@@ -130,8 +122,7 @@ class StreamHead:
             raise ValueError(f"snapshot has states {snapshot.lanes.shape}, this head {self._lanes.shape}")
         self._lanes = snapshot.lanes.copy()
         self._ages = list(snapshot.ages)
-        self._phase, self._speaks_at = snapshot.phase, snapshot.speaks_at
-        self._shot, self._samples = snapshot.shot, snapshot.samples
+        self._speaks_at, self._shot, self._samples = snapshot.speaks_at, snapshot.shot, snapshot.samples
 
 
 def step_streams(
