@@ -1,4 +1,4 @@
-"""Trains the bundled model's head: ranks within groups, correlation over the batch, loose absolute labels, causes."""
+"""Trains the bundled model's head: order within groups and spatial types, correlation, absolute labels, causes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
 
+from monitor.types import CAUSES
 from training.head_data import Clips
 from training.head_model import HeadModel, HeadVariant, State
 from training.labels import TEMPORAL
+from training.synthesis import ClipFacts
 
 _LR, _DECAY = 2e-3, 0.02
 GROUPS_PER_BATCH = 10
@@ -26,6 +28,8 @@ _FRESH = 0.35
 #: itself once so many seconds have passed.
 _TIE, _PAST = 0.5, 1.0
 _FORGOTTEN_S = 1.5
+#: How much the order of different contents under one spatial type weighs: there the label is a full-reference value.
+_ACROSS = 2.0
 #: Shortest crop of a clip, as a share.
 _LEAST = 0.75
 #: How much naming a clean clip right weighs. There is one clean clip of a group and its benign variant beside five of
@@ -53,6 +57,7 @@ def train_head(
     per_batch = min(GROUPS_PER_BATCH, len(members))
     label, cause, level = torch.from_numpy(clips.label).float(), torch.from_numpy(clips.cause), clips.level
     temporal = torch.tensor([f.kind in TEMPORAL for f in clips.facts])
+    spatial = torch.tensor([_spatial_type(f) for f in clips.facts])
     cause_weight = torch.from_numpy(np.where(level == 0, _CLEAN_WEIGHT, 0.3 + 0.22 * level)).float()
     for epoch in track(range(epochs), description="head", console=Console(stderr=True), disable=quiet):
         for group in optimiser.param_groups:
@@ -67,6 +72,7 @@ def train_head(
             q, logits, _ = model(trunk, side, sorted({length // 2 - 1, 3 * length // 4 - 1, length - 1}), state)
             score, of_group = model.pooled(q), torch.from_numpy(clips.group[rows])
             loss = score_loss(score, label[rows], of_group, temporal[rows])
+            loss = loss + _ACROSS * across_loss(score, label[rows], of_group, spatial[rows])
             loss = loss + _TIE * tie_loss(score, of_group, torch.from_numpy(level[rows] == 0))
             if state is not None:
                 remembered = q - _alone(model, trunk, side)
@@ -144,13 +150,38 @@ def score_loss(score: Tensor, label: Tensor, group: Tensor, temporal: Tensor) ->
         group: (B,) pairs within a group are ranked.
         temporal: (B,) bool; these labels are loose.
     """
-    gap = label[:, None] - label[None]
-    pair = (group[:, None] == group[None]) & (gap > 0.02)
-    margin = (0.8 * gap).clamp(max=0.25)
-    hinge = torch.relu(margin - (score[:, None] - score[None]))[pair].mean()
+    hinge = _order_loss(score, label, group[:, None] == group[None])
     centred, target = score - score.mean(), label - label.mean()
     plcc = (centred * target).sum() / (centred.norm() * target.norm() + 1e-6)
     error = (score - label).abs()
     # Nothing is asked inside the dead band of a loose label.
     error = torch.where(temporal, 0.5 * torch.relu(error - 0.06), error)
     return 2 * hinge + 0.5 * (1 - plcc) + 1.5 * error.mean()
+
+
+def across_loss(score: Tensor, label: Tensor, group: Tensor, spatial: Tensor) -> Tensor:
+    """How far contents under the same spatial type stand in the wrong order; 0 where no two can be compared.
+
+    Args:
+        score: (B,) in [0, 1].
+        label: (B,) in [0, 1].
+        group: (B,) whose content it is.
+        spatial: (B,) int64, the type; negative where the label is not a full-reference value.
+    """
+    same = (spatial[:, None] == spatial[None]) & (spatial[:, None] >= 0)
+    return _order_loss(score, label, same & (group[:, None] != group[None]))
+
+
+def _order_loss(score: Tensor, label: Tensor, pair: Tensor) -> Tensor:
+    """Hinge over pairs (B, B) bool whose labels differ, with a margin by how much; its mean, 0 of none."""
+    gap = label[:, None] - label[None]
+    wrong = torch.relu((0.8 * gap).clamp(max=0.25) - (score[:, None] - score[None]))
+    pair = pair & (gap > 0.02)
+    return wrong[pair].sum() / max(1, int(pair.sum()))
+
+
+def _spatial_type(facts: ClipFacts) -> int:
+    """Index of the one spatial type that the clip is damaged by; -1 of all others."""
+    if not facts.level or facts.second or facts.look or facts.kind in TEMPORAL:
+        return -1
+    return CAUSES.index(facts.kind)

@@ -62,6 +62,19 @@ def test_only_clean_versions_of_one_content_are_asked_to_score_alike() -> None:
     assert float(tie_loss(score, torch.arange(4), clean)) == 0
 
 
+def test_contents_under_one_spatial_type_are_asked_for_the_order_of_their_labels() -> None:
+    from training.head_training import across_loss
+
+    score, label = torch.tensor([0.5, 0.8, 0.2, 0.3]), torch.tensor([0.8, 0.6, 0.4, 0.7])
+    apart = torch.arange(4)
+    # 0 over 1 by .16, 1 over 2 by .16, 0 over 2 by .25: the first pair stands the wrong way round by .3.
+    one_type = torch.tensor([1, 1, 1, -1])
+    assert float(across_loss(score, label, apart, one_type)) == pytest.approx((0.46 + 0 + 0) / 3)
+    assert float(across_loss(score, label, torch.tensor([0, 0, 1, 2]), one_type)) == 0
+    assert float(across_loss(score, label, apart, torch.arange(4))) == 0
+    assert float(across_loss(score, label, apart, torch.full((4,), -1))) == 0
+
+
 def test_a_stretch_goes_on_where_the_last_one_ended() -> None:
     from training.head_model import HeadModel
 

@@ -17,6 +17,7 @@ from training.labels import (
     CLEAN,
     PUBLISHED,
     TEMPORAL,
+    Reference,
     label,
     labels,
     provenance,
@@ -94,9 +95,22 @@ def test_xpsnr_grades_spatial_types_alone_and_says_so() -> None:
             assert source == "rank"
             assert found.tolist() == labels(by_xpsnr, {}).tolist()
         else:
-            assert source.startswith("full-reference (XPSNR)")
+            assert source == "full-reference (XPSNR)"
             assert np.mean(CLEAN - found[2:3]) == pytest.approx(ANCHORS[kind])
     assert provenance(facts("clean", 0), "xpsnr") == ("clean", None, "")
+
+
+@pytest.mark.parametrize("kind", ["aliasing", "noise"])
+def test_xpsnr_grades_aliasing_and_noise_alone_and_ssim_with_the_level(kind: str) -> None:
+    """How far two contents at one level lie apart, against a blur's: as far, or half as far."""
+
+    def apart(of: str, reference: Reference) -> float:
+        clips = [facts(of, 3, ssim_db=value, xpsnr_db=value + 13) for value in (10.0, 16.0)]
+        shown, hidden = labels(clips, spatial_scales(clips, reference), reference)
+        return float(hidden - shown) / ANCHORS[of]
+
+    assert apart(kind, "xpsnr") == pytest.approx(apart("blur", "xpsnr"))
+    assert apart(kind, "ssim") == pytest.approx(apart("blur", "ssim") / 2)
 
 
 def test_by_night_the_level_grades_with_the_value() -> None:
